@@ -1,0 +1,24 @@
+"""Dual on-policy distillation of language models on PyTorch Lightning (DOPD, arXiv 2606.30626)."""
+
+from dopd_lightning.data import DOPDDataModule, PromptFormat
+from dopd_lightning.errors import ConfigError, DataError
+from dopd_lightning.fusion import Regime
+from dopd_lightning.module import DOPDModule, PrivilegedAccess
+from dopd_lightning.non_finite import NonFiniteLossError
+from dopd_lightning.policies import Reference
+from dopd_lightning.record import TokenRecord
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConfigError",
+    "DOPDDataModule",
+    "DOPDModule",
+    "DataError",
+    "NonFiniteLossError",
+    "PrivilegedAccess",
+    "PromptFormat",
+    "Reference",
+    "Regime",
+    "TokenRecord",
+]

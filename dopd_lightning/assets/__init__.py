@@ -1,0 +1,1 @@
+"""Models that come with the package: the teacher and the student of the quickstart."""

@@ -1,0 +1,1 @@
+"""The command line: config → objects → Trainer; the stages; the summary."""

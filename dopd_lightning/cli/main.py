@@ -1,0 +1,32 @@
+"""The entry point: Hydra composes the configuration, a stage runs it."""
+
+from __future__ import annotations
+
+import warnings
+
+import hydra
+from omegaconf import DictConfig
+
+from dopd_lightning.cli.resolvers import register_resolvers
+from dopd_lightning.cli.stages import run_stage
+from dopd_lightning.errors import ConfigError, DataError
+from dopd_lightning.non_finite import NonFiniteLossError
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="pkg://dopd_lightning.conf", config_name="config")
+def main(config: DictConfig) -> float | None:
+    """Run one stage; the value is the objective of a sweep."""
+    _silence_dependencies()
+    try:
+        return run_stage(config)
+    except (ConfigError, DataError, NonFiniteLossError) as error:
+        # What the user can mend is said in a sentence; a traceback would bury it.
+        raise SystemExit(f"\nerror: {error}") from error
+
+
+def _silence_dependencies() -> None:
+    """Deprecations inside Lightning and torchdata, which their releases will mend and users cannot."""
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).* is deprecated")
+    warnings.filterwarnings("ignore", message="'set_vital' is deprecated")

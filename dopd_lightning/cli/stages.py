@@ -1,0 +1,120 @@
+"""The stages: fit, validate, test, predict, export."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig
+
+from dopd_lightning.callbacks import save_student
+from dopd_lightning.cli.build import Run, build, make_trainer
+from dopd_lightning.cli.summary import Summary, write_config
+from dopd_lightning.errors import ConfigError, check_choice
+
+log = logging.getLogger(__name__)
+
+Metrics = dict[str, float]
+
+
+def run_stage(config: DictConfig) -> float | None:
+    """Run ``config.stage`` and return the metric that ``config.objective`` names, if the stage measured it.
+
+    Raises:
+        ConfigError, DataError: before models load where that is possible.
+    """
+    stage = _STAGES[check_choice("stage", config.stage, _STAGES)]
+    if config.ckpt_path is not None and not Path(config.ckpt_path).exists():
+        raise ConfigError(f"ckpt_path: there is no {config.ckpt_path!r}; give the path of a .ckpt file")
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    run = build(config)
+    write_config(config, run.folder)
+    metrics = stage(run)
+    if config.objective is not None and metrics and config.objective not in metrics:
+        log.warning("objective: this run measured no %r; it measured %s", config.objective, ", ".join(sorted(metrics)))
+    return metrics.get(config.objective)
+
+
+def fit(run: Run) -> Metrics:
+    """Train, with accuracies on ``data.test`` before and after, a summary, and the student in Hugging Face format."""
+    evaluate, has_test = run.config.evaluate, run.data.sets["test"] is not None
+    summary = Summary(problems=len(run.data.sets["test"]) if run.data.sets["test"] is not None else 0)
+    if has_test and evaluate.teacher and run.module.teacher is not None:
+        summary.accuracy["teacher"] = _accuracy(run, "teacher")
+    if has_test and evaluate.student_before:
+        summary.accuracy["student_before"] = _accuracy(run, "student")
+    start = time.monotonic()
+    run.trainer.fit(run.module, datamodule=run.data, ckpt_path=run.config.ckpt_path, weights_only=True)
+    summary.seconds = time.monotonic() - start
+    summary.steps = run.trainer.global_step
+    metrics = _floats(run.trainer.callback_metrics)
+    if run.trainer.interrupted:
+        log.warning("the run was interrupted after %d steps; resume with ckpt_path=…", summary.steps)
+    elif has_test and evaluate.student_after:
+        summary.accuracy["student_after"] = metrics["test/accuracy"] = _accuracy(run, "student")
+    summary.regimes = run.module.regime_counts.shares()
+    if run.trainer.is_global_zero:
+        summary.write(run.folder)
+        summary.print(run.folder)
+    return metrics
+
+
+def validate(run: Run) -> Metrics:
+    """Accuracy on ``data.val``."""
+    return dict(run.trainer.validate(run.module, run.data, ckpt_path=run.config.ckpt_path, weights_only=True)[0])
+
+
+def test(run: Run) -> Metrics:
+    """Accuracy on ``data.test``."""
+    return dict(run.trainer.test(run.module, run.data, ckpt_path=run.config.ckpt_path, weights_only=True)[0])
+
+
+def predict(run: Run) -> Metrics:
+    """Answers to the prompts of ``data.predict``, one JSON object a line in ``predictions.jsonl``."""
+    batches = run.trainer.predict(run.module, run.data, ckpt_path=run.config.ckpt_path, weights_only=True) or []
+    path = run.folder / "predictions.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for batch in batches:
+            for row in batch:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    log.info("predictions: %s", path)
+    return {}
+
+
+def export(run: Run) -> Metrics:
+    """The student of a checkpoint in Hugging Face format, in ``student/``."""
+    if run.config.ckpt_path is None:
+        raise ConfigError("ckpt_path: stage=export needs the checkpoint to export; give ckpt_path=<file>.ckpt")
+    checkpoint = torch.load(run.config.ckpt_path, map_location="cpu", weights_only=True)
+    run.module.on_load_checkpoint(checkpoint)
+    run.module.load_state_dict(checkpoint["state_dict"], strict=False)
+    save_student(run.module, run.folder / "student")
+    log.info("student: %s", run.folder / "student")
+    return {}
+
+
+def _accuracy(run: Run, role: str) -> float:
+    """Accuracy on ``data.test`` of the student or teacher, with a Trainer of its own so that the run's logs are the run's."""
+    trainer = make_trainer(run.config, logger=False, callbacks=[], enable_checkpointing=False)
+    with run.module.answering_as(role):
+        (metrics,) = trainer.test(run.module, run.data, verbose=False)
+    return float(metrics["test/accuracy"])
+
+
+def _floats(metrics: Any) -> Metrics:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+_STAGES: dict[str, Callable[[Run], Metrics]] = {
+    "fit": fit,
+    "validate": validate,
+    "test": test,
+    "predict": predict,
+    "export": export,
+}

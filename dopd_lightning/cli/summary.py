@@ -1,0 +1,56 @@
+"""What a run leaves behind: a table on the console, ``summary.json`` and the resolved configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass
+class Summary:
+    """Of one fit.
+
+    Attributes:
+        accuracy: greedy accuracy on ``data.test`` of ``teacher``, ``student_before``, ``student_after``, where measured.
+        problems: how many problems that is.
+        steps: optimizer steps.
+        seconds: wall-clock time of training, evaluation around it not included.
+        regimes: share of each regime among all response tokens of this run, where the fusion rule routes.
+    """
+
+    accuracy: dict[str, float] = field(default_factory=dict)
+    problems: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    regimes: dict[str, float] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> Path:
+        path = folder / "summary.json"
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        return path
+
+    def print(self, folder: Path) -> None:
+        """The table at the end of a run: accuracies, regimes, and where things are."""
+        table = Table(title=f"{self.steps} steps in {self.seconds:.0f} s", show_header=False)
+        table.add_column(overflow="fold")
+        table.add_column(overflow="fold")
+        for who, accuracy in self.accuracy.items():
+            table.add_row(who.replace("_", " "), f"{accuracy:.1%} of {self.problems} held-out problems")
+        for regime, share in self.regimes.items():
+            table.add_row(f"regime {regime}", f"{share:.1%} of response tokens")
+        for name in ("student", "summary.json", "config.yaml", "checkpoints", "csv", "wandb"):
+            if (folder / name).exists():
+                table.add_row(name, os.path.relpath(folder / name))
+        Console().print(table)
+
+
+def write_config(config: DictConfig, folder: Path) -> None:
+    """Every value as the run saw it, in ``config.yaml``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")

@@ -1,0 +1,27 @@
+"""Prompts, privileged text and answers: where they come from, how they are batched, formatted and verified."""
+
+from dopd_lightning.data.collate import collate, examples_of
+from dopd_lightning.data.example import Example, Message, Prompt, check_example
+from dopd_lightning.data.hub import HubDataset
+from dopd_lightning.data.jsonl import JsonlDataset
+from dopd_lightning.data.module import DOPDDataModule
+from dopd_lightning.data.prompt_format import PromptFormat
+from dopd_lightning.data.reasoning_gym import ReasoningGymDataset
+from dopd_lightning.data.verifiers import Verifier, extract_answer, get_verifier
+
+__all__ = [
+    "DOPDDataModule",
+    "Example",
+    "HubDataset",
+    "JsonlDataset",
+    "Message",
+    "Prompt",
+    "PromptFormat",
+    "ReasoningGymDataset",
+    "Verifier",
+    "check_example",
+    "collate",
+    "examples_of",
+    "extract_answer",
+    "get_verifier",
+]

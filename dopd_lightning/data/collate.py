@@ -1,0 +1,76 @@
+"""Batches: a dict of columns from our dataloaders, a list of examples from anyone's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from dopd_lightning.data.example import OPTIONAL_FIELDS, Example, check_example
+from dopd_lightning.errors import DataError
+
+Batch = Mapping[str, Any]
+
+
+def collate(examples: Sequence[Example]) -> dict[str, list[Any]]:
+    """Turn examples into columns of equal length, ``None`` where an example lacks the field.
+
+    Texts stay texts: tokenization needs to know which of the three prompts is meant, and belongs to the views.
+    """
+    names = dict.fromkeys(["prompt", *OPTIONAL_FIELDS, *(name for example in examples for name in example)])
+    return {name: [example.get(name) for example in examples] for name in names}
+
+
+def examples_of(batch: object) -> list[Example]:
+    """The examples in whatever a dataloader yields.
+
+    Known are columns (from :func:`collate`, or from torch's ``default_collate``, which also turns chats of equal length
+    inside out), a list of examples, and a single example without a batch around it.
+
+    Raises:
+        DataError: if the batch is none of these, is empty, lacks ``prompt``, or has columns of different lengths.
+    """
+    if isinstance(batch, list | tuple) and batch:
+        return [check_example(raw, f"batch, example {n}") for n, raw in enumerate(batch)]
+    if not isinstance(batch, Mapping):
+        raise DataError(
+            f"batch: expected a dict with 'prompt' or a list of such dicts, found {type(batch).__name__}"
+            f"{' of length 0' if isinstance(batch, list | tuple) else ''}"
+        )
+    if "prompt" not in batch:
+        raise DataError(f"batch: no 'prompt' among the keys {', '.join(map(repr, batch)) or '(none)'}")
+    prompt = batch["prompt"]
+    if not isinstance(prompt, list | tuple) or not prompt:
+        return [check_example(batch, "batch")]
+    if isinstance(prompt[0], Mapping):
+        if isinstance(prompt[0].get("content"), list | tuple):
+            size = len(prompt[0]["content"])
+            prompts = [[_pick(message, n, "prompt") for message in prompt] for n in range(size)]
+            return _rows({**batch, "prompt": prompts})
+        return [check_example({**batch, "prompt": list(prompt)}, "batch")]
+    return _rows(batch)
+
+
+def _rows(columns: Batch) -> list[Example]:
+    size = len(columns["prompt"])
+    rows = [{name: _pick(column, n, name, size) for name, column in columns.items()} for n in range(size)]
+    return [check_example(row, f"batch, example {n}") for n, row in enumerate(rows)]
+
+
+def _pick(column: Any, n: int, name: str, size: int | None = None) -> Any:
+    """Example ``n``'s value from a column, undoing ``default_collate`` for tensors and nested objects."""
+    if isinstance(column, Mapping):  # default_collate made one object of columns out of many objects
+        return {key: _pick_nested(value, n, f"{name}.{key}") for key, value in column.items()}
+    if not isinstance(column, list | tuple | Tensor) or (size is not None and len(column) != size):
+        found = f"{len(column)} values" if isinstance(column, list | tuple | Tensor) else type(column).__name__
+        raise DataError(f"batch: {name!r} must be a list with one value for each of the {size} prompts, found {found}")
+    value = column[n]
+    return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+
+
+def _pick_nested(column: Any, n: int, name: str) -> Any:
+    """As :func:`_pick` inside an object, where a list of anything but texts is a list turned inside out."""
+    if isinstance(column, list | tuple) and not all(isinstance(value, str) for value in column):
+        return [_pick_nested(value, n, name) for value in column]
+    return _pick(column, n, name)

@@ -1,0 +1,59 @@
+"""Examples from a dataset on the Hugging Face Hub, or from any files that ``datasets`` can load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch.utils.data import Dataset
+
+from dopd_lightning.data.example import Example, check_columns, check_example, rename_columns
+from dopd_lightning.errors import ConfigError, DataError
+
+
+class HubDataset(Dataset[Example]):
+    """One split of a dataset, through ``datasets.load_dataset``. Needs the extra ``hub``.
+
+    Rows stay on disk: the first is checked when the dataset is opened, each of the others when it is read.
+
+    Args:
+        path: a dataset on the Hub (``openai/gsm8k``), or a format of local files (``json``, ``parquet``).
+        split: such as ``train`` or ``train[:1000]``.
+        name: the dataset's configuration, where it has several.
+        columns: renaming ``our field -> their column``, such as ``{"prompt": "question"}``. Other columns are kept.
+        data_files: files to load, instead of all.
+        revision: branch, tag or commit on the Hub.
+
+    Raises:
+        ConfigError: if ``datasets`` is not installed, or ``columns`` names a field that an example does not have.
+        DataError: if the split cannot be loaded or is empty, or a row is not a valid example (with its number).
+    """
+
+    def __init__(
+        self,
+        path: str,
+        split: str,
+        name: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        data_files: str | Sequence[str] | Mapping[str, str] | None = None,
+        revision: str | None = None,
+    ) -> None:
+        try:
+            import datasets
+        except ImportError as error:
+            raise ConfigError(
+                "data: datasets from the Hub need the package 'datasets': pip install 'dopd-lightning[hub]'"
+            ) from error
+        self.columns = check_columns(columns)
+        self.where = f"{path}{f' ({name})' if name else ''}, split {split!r}"
+        try:
+            self.rows = datasets.load_dataset(path, name, split=split, data_files=data_files, revision=revision)
+        except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
+            raise DataError(f"{self.where}: cannot be loaded ({error})") from error
+        self[0]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Example:
+        where = f"{self.where}, row {index}"
+        return check_example(rename_columns(self.rows[index], self.columns, where), where)

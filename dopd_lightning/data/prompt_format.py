@@ -1,0 +1,149 @@
+"""How an example becomes the text and the tokens in front of a response, with and without privileged information."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from jinja2 import TemplateError
+from torch.utils.data import Dataset, Subset
+
+from dopd_lightning.data.example import Example, check_example
+from dopd_lightning.errors import ConfigError, DataError, check_choice, check_range
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+
+MOST_CHECKED = 2_000
+"""Prompts that are measured before training when overlong ones are an error; the others are when they come up."""
+
+_OURS = ("add_generation_prompt", "tokenize", "conversation", "return_tensors", "return_dict", "continue_final_message")
+
+
+@dataclass(frozen=True)
+class PromptFormat:
+    """Templates for privileged text, and the limit on prompts.
+
+    Args:
+        privileged_text: for plain text; ``{prompt}`` and ``{privileged}`` are put in.
+        privileged_message: for chats; the last user message becomes this, from ``{content}`` and ``{privileged}``.
+        chat_template_kwargs: passed on to the chat template, such as Qwen3's ``{"enable_thinking": False}``.
+        max_tokens: longest prompt, in tokens, with privileged text and without.
+        overlong: what :meth:`select` does with examples beyond it: ``fail`` or ``drop``. Nothing is ever cut.
+
+    Raises:
+        ConfigError: for a template without its fields, a limit below 1, or a chat template argument that is set here.
+    """
+
+    privileged_text: str = "{prompt}\n\nHint: {privileged}"
+    privileged_message: str = "{content}\n\nHint: {privileged}"
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    max_tokens: int = 1024
+    overlong: str = "fail"
+
+    def __post_init__(self) -> None:
+        for setting, field in (("privileged_text", "prompt"), ("privileged_message", "content")):
+            for name in (field, "privileged"):
+                if f"{{{name}}}" not in getattr(self, setting):
+                    raise ConfigError(f"{setting}: {getattr(self, setting)!r} must contain {{{name}}}")
+        for name in self.chat_template_kwargs or {}:
+            if name in _OURS:
+                raise ConfigError(f"chat_template_kwargs: {name!r} is set by the prompt format and cannot be passed on")
+        check_range("max_tokens", self.max_tokens, at_least=1)
+        check_choice("overlong", self.overlong, ("fail", "drop"))
+
+    def text(self, example: Example, tokenizer: PreTrainedTokenizerBase, privileged: bool) -> str:
+        """The prompt as one text; the bare one if the example has no privileged text.
+
+        Raises:
+            DataError: for a chat that the tokenizer's template does not take, or one without a user message to put the
+                privileged text into.
+        """
+        hint = example.get("privileged") if privileged else None
+        prompt = example["prompt"]
+        if isinstance(prompt, str):
+            return prompt if hint is None else _fill(self.privileged_text, prompt=prompt, privileged=hint)
+        messages = [cast(dict[str, str], dict(message)) for message in prompt]
+        if hint is not None:
+            last = next((message for message in reversed(messages) if message["role"] == "user"), None)
+            if last is None:
+                roles = ", ".join(repr(message["role"]) for message in messages)
+                raise DataError(f"prompt: privileged text goes into the last 'user' message, but the roles are {roles}")
+            last["content"] = _fill(self.privileged_message, content=last["content"], privileged=hint)
+        if not tokenizer.chat_template:
+            raise DataError(
+                f"prompt: chat messages need a tokenizer with a chat template, and {tokenizer.name_or_path!r} has none;"
+                " give prompts as plain text, or set tokenizer.chat_template"
+            )
+        try:
+            text = tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False, **(self.chat_template_kwargs or {})
+            )
+        except TemplateError as error:
+            raise DataError(f"prompt: the tokenizer's chat template refuses {messages!r:.200} ({error})") from error
+        return str(text)
+
+    def token_ids(self, example: Example, tokenizer: PreTrainedTokenizerBase, privileged: bool) -> list[int]:
+        """Token ids of :meth:`text`, ready for a response to follow.
+
+        Chat templates write their special tokens themselves. Plain text gets the tokenizer's own (such as a first
+        ``<s>``), except an end-of-sequence token: no response would follow it.
+        """
+        text = self.text(example, tokenizer, privileged)
+        plain: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if not isinstance(example["prompt"], str):
+            return plain
+        ids: list[int] = tokenizer(text)["input_ids"]
+        ends_itself = plain[-1:] == [tokenizer.eos_token_id]
+        return ids[:-1] if ids[-1:] == [tokenizer.eos_token_id] and not ends_itself else ids
+
+    def length(self, example: Example, tokenizer: PreTrainedTokenizerBase) -> int:
+        """Tokens of the longer of the two prompts, bare and privileged."""
+        variants = (False,) if example.get("privileged") is None else (False, True)
+        return max(len(self.token_ids(example, tokenizer, privileged)) for privileged in variants)
+
+    def select(
+        self, dataset: Dataset[Example] | Sequence[Example], tokenizer: PreTrainedTokenizerBase, where: str
+    ) -> Dataset[Example] | Sequence[Example]:
+        """The dataset without prompts beyond ``max_tokens``: itself if there are none.
+
+        ``drop`` measures every prompt. ``fail`` measures at most :data:`MOST_CHECKED`, evenly spread, so that training
+        on a million generated problems can start; the log says so, and whoever builds batches checks the rest.
+
+        Args:
+            dataset: map-style.
+            tokenizer: the one that prompts will be tokenized with.
+            where: name of the dataset in errors and in the log.
+
+        Raises:
+            DataError: if a prompt is too long and ``overlong`` is ``fail``, or all are; or an example is invalid.
+        """
+        size = len(dataset) if isinstance(dataset, Sized) else 0
+        step = 1 if self.overlong == "drop" else -(-size // MOST_CHECKED) or 1
+        checked = range(0, size, step)
+        lengths = {n: self.length(check_example(dataset[n], f"{where}[{n}]"), tokenizer) for n in checked}
+        overlong = [n for n, length in lengths.items() if length > self.max_tokens]
+        if step > 1:
+            log.info("%s: measured every %d-th of %d prompts; the others when they come up", where, step, size)
+        if not overlong:
+            return dataset
+        found = (
+            f"{where}: {len(overlong)} of {len(checked)} prompts are longer than max_tokens={self.max_tokens}"
+            f" (the longest has {max(lengths.values())}, the first is at index {overlong[0]})"
+        )
+        if self.overlong == "fail":
+            raise DataError(f"{found}; raise max_tokens, shorten them, or set overlong=drop")
+        if len(overlong) == size:
+            raise DataError(f"{found}; dropping them would leave nothing")
+        log.warning("%s; dropped", found)
+        return Subset(dataset, [n for n in checked if lengths[n] <= self.max_tokens])  # type: ignore[arg-type]
+
+
+def _fill(template: str, **values: str) -> str:
+    """Put values into their ``{name}`` in one pass: braces in the values, and other braces in the template, stay."""
+    return re.sub(rf"\{{({'|'.join(values)})\}}", lambda name: values[name[1]], template)

@@ -1,0 +1,53 @@
+"""``chain_sum``: additions and subtractions from left to right, such as ``12 + 34 - 5``."""
+
+from __future__ import annotations
+
+from dopd_lightning.data.tasks.task import Entry, Task, final_answer
+
+_VERBS = {"+": "add {}", "-": "subtract {}"}
+
+
+def _chain(entry: Entry) -> list[tuple[int, str, int, int]]:
+    """The calculation as steps ``(left, operator, right, result)``."""
+    left, *rest = entry["metadata"]["expression"].split()
+    steps = []
+    running = int(left)
+    for operator, term in zip(rest[::2], rest[1::2], strict=True):
+        right = int(term)
+        result = running + right if operator == "+" else running - right
+        steps.append((running, operator, right, result))
+        running = result
+    return steps
+
+
+def _equations(entry: Entry) -> list[str]:
+    return [f"{left} {operator} {right} = {result}" for left, operator, right, result in _chain(entry)]
+
+
+def solution(entry: Entry) -> str:
+    """One equation a line, then the answer."""
+    return "\n".join([*_equations(entry), final_answer(entry["answer"])])
+
+
+def steps_executed(entry: Entry) -> str:
+    """``Step 1: 12 + 34 = 46. Step 2: 46 - 5 = 41.``"""
+    return " ".join(f"Step {n}: {equation}." for n, equation in enumerate(_equations(entry), start=1))
+
+
+def steps(entry: Entry) -> str:
+    """``Step 1: start with 12 and add 34. Step 2: subtract 5 from that.``: the operations, no result."""
+    chain = _chain(entry)
+    parts = []
+    for n, (left, operator, right, _) in enumerate(chain, start=1):
+        verb = _VERBS[operator].format(right)
+        parts.append(f"Step {n}: start with {left} and {verb}." if n == 1 else f"Step {n}: {verb}.")
+    return " ".join(parts)
+
+
+def summary(entry: Entry) -> str:
+    """How many of which operation."""
+    operators = [operator for _, operator, _, _ in _chain(entry)]
+    return f"Work from left to right: {operators.count('+')} additions and {operators.count('-')} subtractions."
+
+
+CHAIN_SUM = Task("chain_sum", solution, steps_executed, steps, summary)

@@ -1,0 +1,177 @@
+"""Verifiers: is the response's final answer right? Each maps ``(response, example)`` to a score in [0, 1]."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+from dopd_lightning.data.example import Example
+from dopd_lightning.errors import ConfigError, DataError, check_choice
+
+Verifier = Callable[[str, Example], float]
+
+_NUMBER = re.compile(
+    r"(?:(?<![0-9A-Za-z)\]])(?P<sign>[-+]))?[$£€]?"
+    r"(?P<number>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+    r"(?P<exponent>[eE][-+]?[0-9]{1,3}(?![0-9]))?(?:\s?/\s?(?P<denominator>[0-9]+))?"
+)
+_MARKER = re.compile(r"answer:|####", re.IGNORECASE)
+
+
+def extract_answer(response: str) -> str:
+    r"""The final answer in a response, stripped.
+
+    The last ``<answer>…</answer>``; else the last ``\boxed{…}`` with balanced braces; else the line after the last
+    ``Answer:`` or ``####``; else the whole response.
+    """
+    end = response.rfind("</answer>")
+    start = response.rfind("<answer>", 0, max(end, 0))
+    if start >= 0:
+        return response[start + len("<answer>") : end].strip()
+    boxed = _last_boxed(response)
+    if boxed is not None:
+        return boxed.strip()
+    *_, marker = [None, *_MARKER.finditer(response)]
+    if marker is not None:
+        return response[marker.end() :].strip().partition("\n")[0].strip()
+    return response.strip()
+
+
+def _last_boxed(response: str) -> str | None:
+    """Content of the ``\\boxed{…}`` that starts last among those that are closed, in one pass."""
+    if r"\boxed{" not in response:
+        return None
+    opened: list[int] = []
+    last = (-1, -1)
+    for brace in re.finditer(r"[{}]", response):
+        if brace.group() == "{":
+            opened.append(brace.end())
+        elif opened:
+            start = opened.pop()
+            if response.endswith(r"\boxed{", 0, start):
+                last = max(last, (start, brace.start()))
+    return response[slice(*last)] if last[0] >= 0 else None
+
+
+def exact(response: str, example: Example) -> float:
+    """1 if the final answer is the example's, character for character.
+
+    Raises:
+        DataError: if the example has no ``answer``.
+    """
+    return float(extract_answer(response) == str(_answer(example)).strip())
+
+
+def numeric(response: str, example: Example) -> float:
+    """1 if the last number of the final answer equals the example's; ``£1,234.50`` is ``1234.5``, ``1/2`` is ``0.5``.
+
+    Raises:
+        DataError: if the example has no ``answer``, or an answer without a number.
+    """
+    expected = _last_number(str(_answer(example)))
+    if expected is None:
+        raise DataError(f"verifier 'numeric': the answer {example['answer']!r} of {_name(example)} contains no number")
+    return float(_last_number(extract_answer(response)) == expected)
+
+
+def _last_number(text: str) -> Fraction | None:
+    *_, match = [None, *_NUMBER.finditer(text.replace("\N{MINUS SIGN}", "-"))]
+    if match is None:
+        return None
+    try:
+        digits = match["number"].replace(",", "") + (match["exponent"] or "")
+        value = Fraction(digits) / int(match["denominator"] or 1)
+    except (ValueError, ZeroDivisionError):  # more digits than Python reads, or 1/0
+        return None
+    return -value if match["sign"] == "-" else value
+
+
+def reasoning_gym(response: str, example: Example) -> float:
+    """Score of the final answer by the scorer of the reasoning-gym dataset that the example comes from.
+
+    Some of these scorers give a little for a wrong answer (0.01, or the share of the text that is right): 1 is right.
+
+    Raises:
+        DataError: if the example has no ``entry`` with the name of its dataset, or reasoning-gym does not know it.
+    """
+    entry = example.get("entry")
+    source = entry["metadata"].get("source_dataset") if entry and "metadata" in entry else None
+    if entry is None or source is None:
+        raise DataError(f"verifier 'reasoning_gym': {_name(example)} has no 'entry' from a reasoning-gym dataset")
+    scorer = _scorer(source)
+    try:
+        score = float(scorer(extract_answer(response), entry))
+    except Exception:  # scorers parse what the model wrote, and some raise where it is no move, grid or formula
+        return 0.0
+    return min(max(score, 0.0), 1.0)
+
+
+@cache
+def _scorer(source: str) -> Callable[..., float]:
+    from reasoning_gym.factory import get_score_answer_fn
+
+    try:
+        scorer: Callable[..., float] = get_score_answer_fn(source)
+    except (AssertionError, ValueError) as error:
+        raise DataError(f"verifier 'reasoning_gym': no scorer for the dataset {source!r} ({error})") from error
+    return scorer
+
+
+def math_verify(response: str, example: Example) -> float:
+    """1 if the final answer equals the example's as mathematics, by ``math-verify``. Needs the extra ``math``.
+
+    Raises:
+        ConfigError: if ``math-verify`` is not installed.
+        DataError: if the example has no ``answer``, or one that ``math-verify`` cannot read.
+    """
+    try:
+        from math_verify import parse, verify
+    except ImportError as error:
+        raise ConfigError(
+            "verifier 'math_verify' needs the package 'math-verify': pip install 'dopd-lightning[math]'"
+        ) from error
+    # Its time limit is an alarm signal, which only the main thread may set.
+    seconds: Any = 5 if threading.current_thread() is threading.main_thread() else None
+    gold = parse(f"${_answer(example)}$", parsing_timeout=seconds)
+    if not gold:
+        raise DataError(f"verifier 'math_verify': cannot read the answer {example['answer']!r} of {_name(example)}")
+    answer = parse(f"${extract_answer(response)}$", parsing_timeout=seconds)
+    return float(verify(gold, answer, timeout_seconds=seconds))
+
+
+VERIFIERS: dict[str, Verifier] = {
+    "exact": exact,
+    "numeric": numeric,
+    "reasoning_gym": reasoning_gym,
+    "math_verify": math_verify,
+}
+
+
+def get_verifier(verifier: str | Verifier) -> Verifier:
+    """The verifier of that name, or the callable itself.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    if isinstance(verifier, str):
+        return VERIFIERS[check_choice("verifier", verifier, VERIFIERS)]
+    if not callable(verifier):
+        raise ConfigError(f"verifier: {verifier!r} must be a name or a callable (response, example) -> score")
+    return verifier
+
+
+def _answer(example: Example) -> str | int | float:
+    answer = example.get("answer")
+    if answer is None:
+        raise DataError(f"verifier: {_name(example)} has no 'answer' to compare with")
+    return answer
+
+
+def _name(example: Example) -> str:
+    prompt = example["prompt"]
+    text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+    return f"the example {text[:60]!r}"

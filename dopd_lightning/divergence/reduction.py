@@ -1,0 +1,39 @@
+"""From a loss per token to one loss."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from dopd_lightning.errors import check_choice
+
+Reduction: TypeAlias = Literal["rollout", "token"]
+
+
+def reduce_loss(per_token: Tensor, mask: Tensor, reduction: Reduction = "rollout") -> Tensor:
+    """Reduce to a scalar.
+
+    ``rollout`` is the paper's objective: the mean over each rollout's own tokens, then over rollouts. A rollout
+    without a token gives 0 and still counts, so that the mean of equal micro-batches' losses is the loss of the whole
+    batch. ``token`` is one mean over all tokens: long rollouts weigh more.
+
+    Args:
+        per_token: ``(batch, response)``.
+        mask: ``(batch, response)``, true at response tokens.
+        reduction: ``rollout`` or ``token``.
+
+    Returns:
+        Scalar; 0 if there is no token.
+
+    Raises:
+        ConfigError: for another reduction.
+    """
+    check_choice("reduction", reduction, get_args(Reduction))
+    mask = mask.bool()
+    kept = torch.where(mask, per_token, torch.zeros_like(per_token))  # not a product: masked values may be inf or NaN
+    if reduction == "token":
+        return kept.sum() / mask.sum().clamp(min=1)
+    per_rollout = kept.sum(-1) / mask.sum(-1).clamp(min=1)
+    return per_rollout.sum() / max(len(per_rollout), 1)

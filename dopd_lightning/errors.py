@@ -1,0 +1,52 @@
+"""Errors that users can act on: each names the place, the value found and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TypeVar
+
+Choice = TypeVar("Choice", bound=str)
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work. The message names the setting, the value found and what would be right."""
+
+
+class DataError(ValueError):
+    """Data that cannot be used. The message names the file, the line (or row) and what would be right."""
+
+
+def check_choice(setting: str, value: Choice, choices: Collection[str]) -> Choice:
+    """Return ``value`` if it is among ``choices``.
+
+    Raises:
+        ConfigError: otherwise, listing the choices.
+    """
+    if value not in choices:
+        raise ConfigError(f"{setting}: {value!r} is not one of {', '.join(sorted(choices))}")
+    return value
+
+
+def check_range(
+    setting: str,
+    value: float,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    above: float | None = None,
+) -> float:
+    """Return ``value`` if it lies in the range.
+
+    Raises:
+        ConfigError: otherwise, stating the range.
+    """
+    bounds = []
+    if at_least is not None:
+        bounds.append((value >= at_least, f"at least {at_least}"))
+    if above is not None:
+        bounds.append((value > above, f"above {above}"))
+    if at_most is not None:
+        bounds.append((value <= at_most, f"at most {at_most}"))
+    if not all(holds for holds, _ in bounds):
+        raise ConfigError(f"{setting}: {value!r} must be {' and '.join(text for _, text in bounds)}")
+    return value

@@ -1,0 +1,38 @@
+"""Fusion rules: from what is known about each response token to what it is supervised by."""
+
+from dopd_lightning.fusion.confidence import Confidence
+from dopd_lightning.fusion.data import Data
+from dopd_lightning.fusion.dopd import DOPD
+from dopd_lightning.fusion.entropy_aware import EntropyAware
+from dopd_lightning.fusion.importance import Importance
+from dopd_lightning.fusion.mixture import Mixture
+from dopd_lightning.fusion.product import Product
+from dopd_lightning.fusion.prune import Prune
+from dopd_lightning.fusion.reference import Reference
+from dopd_lightning.fusion.routing import Regime, Routing, Thresholds, advantage_gap, route, routing, thresholds
+from dopd_lightning.fusion.rule import FusionRule, Supervision
+from dopd_lightning.fusion.statistics import TokenStatistics
+from dopd_lightning.fusion.teacher import Teacher
+
+__all__ = [
+    "DOPD",
+    "Confidence",
+    "Data",
+    "EntropyAware",
+    "FusionRule",
+    "Importance",
+    "Mixture",
+    "Product",
+    "Prune",
+    "Reference",
+    "Regime",
+    "Routing",
+    "Supervision",
+    "Teacher",
+    "Thresholds",
+    "TokenStatistics",
+    "advantage_gap",
+    "route",
+    "routing",
+    "thresholds",
+]

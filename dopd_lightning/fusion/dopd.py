@@ -1,0 +1,126 @@
+"""Dual on-policy distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, get_args
+
+from dopd_lightning.divergence.term import Divergence, Kind, Source, Support, Tail, Term, TopKOf
+from dopd_lightning.errors import ConfigError, check_choice, check_range
+from dopd_lightning.fusion.routing import NORMALIZE, OUTLIER_FRACTION, Normalize, Regime, check_routing, routing
+from dopd_lightning.fusion.rule import Supervision
+from dopd_lightning.fusion.statistics import TokenStatistics
+
+
+class _Row(NamedTuple):
+    source: Source
+    kind: Kind
+    support: Support
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DOPD:
+    """Each token is routed to a regime, and each regime has its own target, divergence, support and weight.
+
+    ======  =========  ==========  ================  =============
+    regime  target     divergence  support           weight
+    ======  =========  ==========  ================  =============
+    LH      teacher    reverse KL  top-K             ``beta_light``
+    LL      reference  reverse KL  top-K             ``beta_weak``
+    HT      teacher    JS          full vocabulary   1
+    HS      reference  reverse KL  top-K             ``beta_light``
+    ======  =========  ==========  ================  =============
+
+    From DOPD (arXiv 2606.30626, Sec. 3.2 and 4.1). The last four fields are its ablations (Tables 6 to 8).
+
+    Attributes:
+        beta_light: weight of the regimes LH and HS, at least 0.
+        beta_weak: weight of the regime LL, at least 0.
+        beta_js: the target's share in the Jensen-Shannon mixture.
+        outlier_fraction: share of tokens left out of the routing's means, see `thresholds`.
+        normalize: how the routing scales the two probabilities, see `thresholds`.
+        top_k: K.
+        top_k_of: whose likeliest tokens make the support (ours).
+        tail: what becomes of the mass outside it (ours).
+        regimes: names of the regimes that count; tokens of the others get no loss.
+        divergence: one divergence for all regimes.
+        support: one support for all regimes.
+        source: one target for all regimes.
+
+    Raises:
+        ConfigError: for a field out of range.
+    """
+
+    beta_light: float = 0.6
+    beta_weak: float = 0.3
+    beta_js: float = Divergence.beta
+    outlier_fraction: float = OUTLIER_FRACTION
+    normalize: Normalize = NORMALIZE
+    top_k: int = Divergence.top_k
+    top_k_of: TopKOf = Divergence.top_k_of
+    tail: Tail = Divergence.tail
+    regimes: Sequence[str] = tuple(Regime.__members__)
+    divergence: Kind | None = None
+    support: Support | None = None
+    source: Source | None = None
+
+    needs: ClassVar[frozenset[str]] = frozenset({"teacher", "reference"})
+
+    def __post_init__(self) -> None:
+        check_range("beta_light", self.beta_light, at_least=0)
+        check_range("beta_weak", self.beta_weak, at_least=0)
+        check_range("beta_js", self.beta_js, above=0, at_most=1)
+        check_routing(self.outlier_fraction, self.normalize)
+        for name in self.regimes:
+            check_choice("regimes", name, tuple(Regime.__members__))
+        if not self.regimes:
+            raise ConfigError(f"regimes: none is named; choose among {', '.join(Regime.__members__)}")
+        if self.divergence is not None:
+            check_choice("divergence", self.divergence, get_args(Kind))
+        if self.support is not None:
+            check_choice("support", self.support, get_args(Support))
+        if self.source is not None:
+            check_choice("source", self.source, get_args(Source))
+        for row in self._table.values():
+            self._divergence(row)
+
+    @property
+    def _table(self) -> dict[Regime, _Row]:
+        return {
+            Regime.LH: _Row("teacher", "reverse_kl", "top_k", self.beta_light),
+            Regime.LL: _Row("reference", "reverse_kl", "top_k", self.beta_weak),
+            Regime.HT: _Row("teacher", "js", "full", 1.0),
+            Regime.HS: _Row("reference", "reverse_kl", "top_k", self.beta_light),
+        }
+
+    def _divergence(self, row: _Row) -> Divergence:
+        return Divergence(
+            kind=self.divergence or row.kind,
+            beta=self.beta_js,
+            support=self.support or row.support,
+            top_k=self.top_k,
+            top_k_of=self.top_k_of,
+            tail=self.tail,
+        )
+
+    def __call__(self, statistics: TokenStatistics) -> Supervision:
+        regimes, limits = routing(
+            statistics.teacher_logp,
+            statistics.reference_logp,
+            statistics.mask,
+            outlier_fraction=self.outlier_fraction,
+            normalize=self.normalize,
+        )
+        terms = [
+            Term(
+                name=regime.name,
+                target=self.source or row.source,
+                divergence=self._divergence(row),
+                weight=row.weight * (regimes == regime).float(),
+            )
+            for regime, row in self._table.items()
+            if regime.name in self.regimes
+        ]
+        return Supervision(terms, regimes, limits)

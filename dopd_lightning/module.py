@@ -1,0 +1,353 @@
+"""The method, run by Lightning."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any, get_args
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from dopd_lightning.consistency import check_policies, check_teacher_given
+from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
+from dopd_lightning.divergence import Reduction, reduce_loss, token_losses
+from dopd_lightning.errors import ConfigError, DataError, check_choice, check_range
+from dopd_lightning.fusion import DOPD, FusionRule, TokenStatistics
+from dopd_lightning.metrics import RegimeCounts, step_metrics
+from dopd_lightning.non_finite import check_finite
+from dopd_lightning.optimizer import adamw
+from dopd_lightning.policies import (
+    Reference,
+    as_reference,
+    end_of_sequence_ids,
+    evaluating,
+    freeze,
+    load_policy,
+    tokenizer_of,
+)
+from dopd_lightning.record import TokenRecord
+from dopd_lightning.rollout import Rollout, RolloutRequest, Sampling, StudentRollout, generate
+from dopd_lightning.views import Responses, View, response_logits, view_of
+
+ROLES = ("student", "teacher", "reference")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivilegedAccess:
+    """Which policy sees privileged text: the probability, for each example, that it does.
+
+    The paper's method shows it to both sources and never to the student. Other values are its ablations (Fig. 3,
+    Table 8), and training on completions with the student shown some of the hints.
+    """
+
+    student: float = 0.0
+    teacher: float = 1.0
+    reference: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_range(f"privileged.{field.name}", getattr(self, field.name), at_least=0, at_most=1)
+
+
+class DOPDModule(L.LightningModule):
+    """Dual on-policy distillation: a student learns, on its own responses, from a teacher and a reference.
+
+    Args:
+        student: trainable policy, loaded or by name.
+        teacher: frozen policy of the student's family, loaded or by name. ``None`` where neither the fusion rule nor
+            the rollout needs one.
+        reference: the second source: a kind (``student``, ``snapshot``, ``ema``), another causal LM, loaded or by
+            name, or a :class:`~dopd_lightning.policies.Reference`.
+        fusion: decides token by token who teaches, with which divergence, how strongly. The paper's routing by default.
+        rollout: where responses come from. The student by default.
+        prompt_format: how prompts and privileged text become token ids.
+        privileged: which policy sees privileged text.
+        tokenizer: the student's, loaded or by name; found by the student's name if not given.
+        teacher_tokenizer: to compare with the student's; found by the teacher's name if not given.
+        optimizer: parameters -> optimizer.
+        scheduler: ``(optimizer=…, num_training_steps=…)`` -> scheduler, stepped after each optimizer step.
+        reduction: ``rollout`` (the paper's: a mean over each rollout's tokens, then over rollouts) or ``token``.
+        loss_temperature: divides all logits in the divergences. It is not the sampling temperature.
+        verifier: scores answers in validation: a name or a callable ``(response, example) -> float``.
+
+    A batch is what a dataloader makes of dicts with ``prompt`` (text or chat messages) and, optionally, ``privileged``,
+    ``answer`` and ``completion``. ``training_step`` returns the loss and, for callbacks, ``record``
+    (:class:`~dopd_lightning.record.TokenRecord`).
+
+    Raises:
+        ConfigError: for parts that do not fit together: a source that the rule needs and that is not there, different
+            tokenizers, ``top_k`` above the vocabulary, more new tokens than positions.
+    """
+
+    def __init__(
+        self,
+        student: PreTrainedModel | str | os.PathLike[str],
+        teacher: PreTrainedModel | str | os.PathLike[str] | None = None,
+        reference: Reference | PreTrainedModel | str = "student",
+        *,
+        fusion: FusionRule | None = None,
+        rollout: Rollout | None = None,
+        prompt_format: PromptFormat | None = None,
+        privileged: PrivilegedAccess | None = None,
+        tokenizer: PreTrainedTokenizerBase | str | None = None,
+        teacher_tokenizer: PreTrainedTokenizerBase | str | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = adamw,
+        scheduler: Callable[..., Any] | None = None,
+        reduction: Reduction = "rollout",
+        loss_temperature: float = 1.0,
+        verifier: str | Verifier = "exact",
+    ) -> None:
+        super().__init__()
+        self.fusion = fusion if fusion is not None else DOPD()
+        self.rollout = rollout if rollout is not None else StudentRollout()
+        self.prompt_format = prompt_format if prompt_format is not None else PromptFormat()
+        self.privileged = privileged if privileged is not None else PrivilegedAccess()
+        self.reduction = check_choice("reduction", reduction, get_args(Reduction))
+        self.loss_temperature = check_range("loss_temperature", loss_temperature, above=0)
+        self.verifier = get_verifier(verifier)
+        self._make_optimizer = optimizer
+        self._make_scheduler = scheduler
+
+        check_teacher_given(teacher, self.fusion, self.rollout)
+        self.student = load_policy(student) if isinstance(student, str | os.PathLike) else student
+        self.teacher = load_policy(teacher) if isinstance(teacher, str | os.PathLike) else teacher
+        if self.teacher is not None:
+            freeze(self.teacher)
+        self.reference = as_reference(reference)
+        self.tokenizer = tokenizer_of(self.student, tokenizer)
+        policies = {"student": self.student}
+        if self.teacher is not None:
+            policies["teacher"] = self.teacher
+        if self.reference.kind == "model":
+            policies["reference"] = self.reference.policy(self.student)
+        self.vocabulary_size = check_policies(
+            policies, self.tokenizer, {"teacher": teacher_tokenizer}, self.fusion, self.rollout
+        )
+        self.reference.attach(self.student)
+
+        self.eos_ids = end_of_sequence_ids(self.student, self.tokenizer)
+        pad = self.tokenizer.pad_token_id
+        self.pad_id: int = pad if pad is not None else self.eos_ids[0]
+        self.regime_counts = RegimeCounts()
+        self.val_accuracy, self.test_accuracy = MeanMetric(), MeanMetric()
+        self._answering = "student"
+        self._warned = False
+        self.strict_loading = False  # frozen sources are not in checkpoints; on_load_checkpoint checks what must be
+        self.register_state_dict_post_hook(_drop_frozen_sources)  # type: ignore[no-untyped-call]
+        self.train()
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Roll out, score under each policy's view, fuse, and reduce to the loss (paper's total objective)."""
+        examples = examples_of(batch)
+        self._warn_without_privileged_text(examples)
+        prompts = {role: self._prompts(examples, role) for role in ROLES}
+        responses = self._roll_out(examples, prompts)
+        views = {role: self._view(prompts[role], responses) for role in ROLES}
+        student = response_logits(self.student, views["student"], self.vocabulary_size)
+        teacher = self._source_logits("teacher", self.teacher, views["teacher"])
+        reference = self._source_logits("reference", self.reference.policy(self.student), views["reference"])
+
+        statistics = TokenStatistics.from_logits(student, teacher, reference, responses.ids, responses.mask)
+        supervision = self.fusion(statistics)
+        per_token = token_losses(
+            student / self.loss_temperature,
+            None if teacher is None else teacher / self.loss_temperature,
+            None if reference is None else reference / self.loss_temperature,
+            responses.ids,
+            supervision.terms,
+        )
+        loss = reduce_loss(per_token, responses.mask, self.reduction)
+        folder = self.trainer.default_root_dir if self._trainer is not None else "."
+        check_finite(loss, self.global_step, examples, folder)
+
+        record = TokenRecord(
+            response_ids=responses.ids,
+            mask=responses.mask,
+            loss=per_token.detach(),
+            student_logp=statistics.student_logp,
+            teacher_logp=None if teacher is None else statistics.teacher_logp,
+            reference_logp=None if reference is None else statistics.reference_logp,
+            gap=None if teacher is None or reference is None else statistics.gap,
+            regimes=supervision.regimes,
+        )
+        if record.regimes is not None:
+            self.regime_counts.update(record.regimes)
+        self._log_step(loss.detach(), record)
+        return {"loss": loss, "record": record}
+
+    def _prompts(self, examples: Sequence[Example], role: str) -> list[list[int]]:
+        """Token ids of each example's prompt as the policy in this role sees it."""
+        probability = getattr(self.privileged, role)
+        return [self._token_ids(example, privileged=torch.rand(()).item() < probability) for example in examples]
+
+    def _token_ids(self, example: Example, *, privileged: bool) -> list[int]:
+        """Token ids of a prompt within the limit: nothing is ever cut, so that every policy sees all of it."""
+        ids = self.prompt_format.token_ids(example, self.tokenizer, privileged=privileged)
+        if not 0 < len(ids) <= self.prompt_format.max_tokens:
+            raise DataError(
+                f"a prompt has {len(ids)} tokens ({str(example['prompt'])[:60]!r}…); prompts have at least one and at "
+                f"most prompt_format.max_tokens={self.prompt_format.max_tokens}"
+            )
+        return ids
+
+    def _roll_out(self, examples: Sequence[Example], prompts: dict[str, list[list[int]]]) -> Responses:
+        request = RolloutRequest(
+            student=self.student,
+            teacher=self.teacher,
+            student_prompts=prompts["student"],
+            teacher_prompts=prompts["teacher"],
+            completions=[example.get("completion") for example in examples],
+            tokenizer=self.tokenizer,
+            eos_ids=self.eos_ids,
+            pad_id=self.pad_id,
+            vocabulary_size=self.vocabulary_size,
+        )
+        with evaluating(self.student):
+            return Responses.from_lists(self.rollout(request), self.pad_id).to(self.device)
+
+    def _view(self, prompts: list[list[int]], responses: Responses) -> View:
+        """The responses behind their prompts: each prompt has ``samples_per_prompt`` of them."""
+        prompt_of_each = [prompt for prompt in prompts for _ in range(self.rollout.samples_per_prompt)]
+        return view_of(prompt_of_each, responses, self.pad_id)
+
+    def _source_logits(self, role: str, policy: PreTrainedModel | None, view: View) -> Tensor | None:
+        """Logits ``(batch, response, vocab)`` of a source, or ``None`` if the fusion rule has no use for them."""
+        if policy is None or role not in self.fusion.needs:
+            return None
+        with torch.no_grad(), evaluating(policy):
+            return response_logits(policy, view, self.vocabulary_size)
+
+    def _log_step(self, loss: Tensor, record: TokenRecord) -> None:
+        if self._trainer is None:  # a bare loop: nobody to log to
+            return
+        rollouts = record.mask.shape[0]
+        self.log("train/loss", loss, prog_bar=True, batch_size=rollouts)
+        self.log_dict(step_metrics(record, self.rollout.sampling.max_new_tokens), batch_size=rollouts)
+
+    def _warn_without_privileged_text(self, examples: Sequence[Example]) -> None:
+        student_is_source = self.reference.kind == "student" and "reference" in self.fusion.needs
+        if self._warned or not student_is_source or any(example.get("privileged") for example in examples):
+            return
+        self._warned = True
+        rank_zero_warn(
+            "a batch has no privileged text: the reference is then the student under the student's own prompt, and the "
+            "gap is not the paper's. Add `privileged` to the data, or choose another reference (snapshot, ema, model)."
+        )
+
+    # ---------------------------------------------------------------------------------------------- evaluation
+
+    def answer(self, examples: Sequence[Example]) -> list[str]:
+        """Greedy answers to the bare prompts, by the student or, inside :meth:`answering_as`, by another policy."""
+        policies = {"student": self.student, "teacher": self.teacher}
+        policy = policies[self._answering]
+        assert policy is not None, "answering_as checks"
+        prompts = [self._token_ids(example, privileged=False) for example in examples]
+        greedy = Sampling(max_new_tokens=self.rollout.sampling.max_new_tokens, temperature=0)
+        with evaluating(policy):
+            responses = generate(
+                policy,
+                prompts,
+                greedy,
+                eos_ids=self.eos_ids,
+                pad_id=self.pad_id,
+                vocabulary_size=self.vocabulary_size,
+            )
+        return self.tokenizer.batch_decode(responses, skip_special_tokens=True)
+
+    @contextmanager
+    def answering_as(self, role: str) -> Iterator[None]:
+        """Inside, validation and testing are of this policy (``student`` or ``teacher``)."""
+        check_choice("role", role, ("student", "teacher"))
+        if role == "teacher" and self.teacher is None:
+            raise ConfigError("the teacher is to answer, but there is no teacher")
+        before, self._answering = self._answering, role
+        try:
+            yield
+        finally:
+            self._answering = before
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(batch, "val/accuracy", self.val_accuracy)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(batch, "test/accuracy", self.test_accuracy)
+
+    def _evaluate(self, batch: Any, name: str, accuracy: MeanMetric) -> None:
+        """Log the share of answers that the verifier gives its full score of 1."""
+        examples = examples_of(batch)
+        for example, answer in zip(examples, self.answer(examples), strict=True):
+            accuracy.update(float(self.verifier(answer, example) >= 1))
+        self.log(name, accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(examples))
+
+    def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
+        """The batch's prompts with the student's answers."""
+        examples = examples_of(batch)
+        return [
+            {"prompt": example["prompt"], "response": response, "answer": example.get("answer")}
+            for example, response in zip(examples, self.answer(examples), strict=True)
+        ]
+
+    # ------------------------------------------------------------------------------------- modes and optimization
+
+    def train(self, mode: bool = True) -> DOPDModule:
+        """Set the student's mode; the sources stay in eval mode whatever is asked."""
+        super().train(mode)
+        for source in (self.teacher, self.reference):
+            if source is not None:
+                source.eval()
+        return self
+
+    def on_fit_start(self) -> None:
+        # from_pretrained returns eval mode, and fit does not call train(). The sources are in eval mode on purpose.
+        self.train()
+        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self._make_optimizer([p for p in self.student.parameters() if p.requires_grad])
+        if self._make_scheduler is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self._make_scheduler(optimizer=optimizer, num_training_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.reference.update(self.student)
+
+    # ---------------------------------------------------------------------------------------------- checkpoints
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the checkpoint is of this student, since loading is not strict.
+
+        Raises:
+            ConfigError: naming a parameter that is missing, foreign or of another shape.
+        """
+        expected, found = self.state_dict(), checkpoint["state_dict"]
+        for name in [*expected, *found]:
+            here, there = (tuple(state[name].shape) if name in state else "missing" for state in (expected, found))
+            if here != there:
+                raise ConfigError(
+                    f"ckpt_path: the checkpoint is of another student or reference: {name} is {there} in it and {here} "
+                    "in this configuration; use the student, the reference kind and the fields it was trained with"
+                )
+
+
+def _drop_frozen_sources(
+    module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Mapping[str, Any]
+) -> None:
+    """State-dict hook: the teacher and a reference that does not learn are never saved."""
+    assert isinstance(module, DOPDModule)
+    frozen = ["teacher."] if module.reference.learns else ["teacher.", "reference."]
+    for key in [key for key in state_dict if key.startswith(tuple(prefix + name for name in frozen))]:
+        del state_dict[key]

@@ -1,0 +1,23 @@
+"""The models that speak: loading and building them, freezing the sources, comparing their vocabularies."""
+
+from dopd_lightning.policies.loading import load_policy, load_tokenizer, new_policy, tokenizer_of
+from dopd_lightning.policies.new_tokenizer import new_tokenizer
+from dopd_lightning.policies.reference import REFERENCE_KINDS, Reference, as_reference
+from dopd_lightning.policies.source import end_of_sequence_ids, evaluating, freeze
+from dopd_lightning.policies.vocabulary import check_same_tokenizer, shared_vocabulary_size
+
+__all__ = [
+    "REFERENCE_KINDS",
+    "Reference",
+    "as_reference",
+    "check_same_tokenizer",
+    "end_of_sequence_ids",
+    "evaluating",
+    "freeze",
+    "load_policy",
+    "load_tokenizer",
+    "new_policy",
+    "new_tokenizer",
+    "shared_vocabulary_size",
+    "tokenizer_of",
+]

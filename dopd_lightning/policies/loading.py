@@ -1,0 +1,126 @@
+"""Policies and tokenizers from a Hugging Face name or folder, or new from an architecture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from dopd_lightning.errors import ConfigError, check_choice
+
+_DTYPES = {"auto", "float32", "bfloat16", "float16"}
+
+
+def load_policy(
+    name: str | os.PathLike[str],
+    *,
+    dtype: str = "float32",
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+) -> PreTrainedModel:
+    """A causal language model from a Hugging Face repository or a folder. Weights must be safetensors.
+
+    Args:
+        name: repository name (``Qwen/Qwen3-1.7B``) or folder.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for the one it was saved in.
+        attn_implementation: passed on to transformers; ``None`` lets it choose.
+        trust_remote_code: run modelling code that the repository brings along. Off by default: it is somebody's code.
+        revision: branch, tag or commit of the repository.
+
+    Raises:
+        ConfigError: for another dtype, or if there is no such model, or it has no safetensors weights.
+    """
+    check_choice("dtype", dtype, _DTYPES)
+    _check_folder(name, "model")
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            os.fspath(name),
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            trust_remote_code=trust_remote_code,
+            revision=revision or "main",
+            use_safetensors=True,
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model {os.fspath(name)!r} cannot be loaded: {error}") from error
+
+
+def load_tokenizer(
+    name: str | os.PathLike[str], *, trust_remote_code: bool = False, revision: str | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a repository or folder; see :func:`load_policy` for the arguments.
+
+    Raises:
+        ConfigError: if there is none, or it has no end-of-sequence token (a student could never learn to stop).
+    """
+    _check_folder(name, "tokenizer")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            os.fspath(name), trust_remote_code=trust_remote_code, revision=revision or "main"
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"tokenizer {os.fspath(name)!r} cannot be loaded: {error}") from error
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(f"tokenizer {os.fspath(name)!r} has no eos_token; set one in its tokenizer_config.json")
+    return tokenizer
+
+
+def tokenizer_of(
+    policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | str | os.PathLike[str] | None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer given, loaded or by name, or else the one found where the policy came from.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    if isinstance(tokenizer, PreTrainedTokenizerBase):
+        return tokenizer
+    name = tokenizer or policy.name_or_path
+    if not name:
+        raise ConfigError("tokenizer: a model built in memory needs its tokenizer given; pass tokenizer=…")
+    return load_tokenizer(name)
+
+
+def new_policy(
+    architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, *, seed: int = 0
+) -> PreTrainedModel:
+    """An untrained policy, for models made from nothing such as the quickstart's.
+
+    Args:
+        architecture: ``model_type`` and the fields of its transformers config; vocabulary and special tokens are the
+            tokenizer's unless given here.
+        tokenizer: whose tokens it will speak.
+        seed: of its initial weights; the global random state is left as it was.
+
+    Raises:
+        ConfigError: if transformers knows no such ``model_type`` or refuses a field.
+    """
+    fields = {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        **architecture,
+    }
+    model_type = fields.pop("model_type", None)
+    try:
+        config = AutoConfig.for_model(model_type, **fields)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            policy: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+            return policy
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"architecture (model_type {model_type!r}) cannot be built: {error}") from error
+
+
+def _check_folder(name: str | os.PathLike[str], what: str) -> None:
+    """Say at once that a path does not exist, where transformers would ask the hub for a repository of that name."""
+    text = os.fspath(name)
+    looks_like_path = isinstance(name, os.PathLike) or text.startswith((".", "/", "~")) or text.count("/") > 1
+    if looks_like_path and not Path(text).is_dir():
+        raise ConfigError(f"{what} {text!r}: there is no such folder")

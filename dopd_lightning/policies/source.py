@@ -1,0 +1,40 @@
+"""What is done to a policy so that it only ever answers or scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def freeze(policy: nn.Module) -> None:
+    """Eval mode, and no gradient for any parameter."""
+    policy.eval()
+    policy.requires_grad_(False)
+
+
+@contextmanager
+def evaluating(policy: nn.Module) -> Iterator[None]:
+    """Eval mode inside, and every submodule's own mode again outside.
+
+    The student trains in train mode but writes rollouts, and scores as a reference, in eval mode: dropout would make
+    its answers another policy's and the target stochastic.
+    """
+    modes = {module: module.training for module in policy.modules()}
+    policy.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def end_of_sequence_ids(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Every token that ends a response of ``policy``: its generation config's, its config's and the tokenizer's."""
+    found: set[int] = set()
+    for config in (policy.generation_config, policy.config, tokenizer):
+        ids = getattr(config, "eos_token_id", None)
+        found.update([ids] if isinstance(ids, int) else ids or [])
+    return sorted(found)

@@ -1,0 +1,87 @@
+"""Views: the same response tokens behind different prompts.
+
+Student, teacher and reference read one response under prompts of different lengths. Prompts are padded on the left and
+responses on the right, so that a response takes the same columns, at the end, in every view, whatever side the
+tokenizer pads on; position ids count real tokens only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Responses of equal width, padded on the right.
+
+    Attributes:
+        ids: ``(batch, response)``, the tokens; padding where ``mask`` is false.
+        mask: ``(batch, response)`` bool, true up to and including the end-of-sequence token. A response that was cut at
+            the length limit has none, and an empty one is masked altogether.
+    """
+
+    ids: Tensor
+    mask: Tensor
+
+    @classmethod
+    def from_lists(cls, responses: Sequence[Sequence[int]], pad_id: int) -> Responses:
+        """Pad lists of token ids to the longest, and at least to one column."""
+        width = max([len(response) for response in responses] + [1])
+        ids = torch.tensor([list(response) + [pad_id] * (width - len(response)) for response in responses])
+        mask = torch.tensor([[1] * len(response) + [0] * (width - len(response)) for response in responses])
+        return cls(ids, mask.bool())
+
+    def to(self, device: torch.device) -> Responses:
+        return Responses(self.ids.to(device), self.mask.to(device))
+
+    def tokens(self) -> list[list[int]]:
+        """The unpadded token ids."""
+        return [row[mask].tolist() for row, mask in zip(self.ids, self.mask, strict=True)]
+
+
+@dataclass(frozen=True)
+class View:
+    """What one policy reads; all tensors are ``(batch, prompt + response)``, the response in the last columns."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+    response_width: int
+
+
+def view_of(prompts: Sequence[Sequence[int]], responses: Responses, pad_id: int) -> View:
+    """Put the responses behind their prompts.
+
+    Args:
+        prompts: token ids, one list for each response.
+        responses: ``(batch, response)``.
+        pad_id: fills up; it may be the end-of-sequence token, since masks are made from lengths and not from ids.
+    """
+    width = max(len(prompt) for prompt in prompts)
+    device = responses.ids.device
+    ids = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    input_ids = torch.cat([ids, responses.ids.masked_fill(~responses.mask, pad_id)], dim=1)
+    attention_mask = torch.cat([mask, responses.mask.to(mask.dtype)], dim=1)
+    position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+    return View(input_ids, attention_mask, position_ids, responses.ids.shape[1])
+
+
+def response_logits(policy: nn.Module, view: View, vocabulary_size: int) -> Tensor:
+    """Logits that predict each response token, as ``(batch, response, vocab)`` over the real vocabulary.
+
+    The logit at column ``i`` predicts column ``i + 1``, so these come from the columns one to the left of the response.
+    They are the model's own output, head bias, softcap and scale included.
+    """
+    logits: Tensor = policy(
+        input_ids=view.input_ids,
+        attention_mask=view.attention_mask,
+        position_ids=view.position_ids,
+        use_cache=False,
+        logits_to_keep=view.response_width + 1,
+    ).logits
+    return logits[:, -view.response_width - 1 : -1, :vocabulary_size]

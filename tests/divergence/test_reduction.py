@@ -1,0 +1,52 @@
+"""From a loss per token to one loss."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dopd_lightning.divergence import reduce_loss
+from dopd_lightning.errors import ConfigError
+
+LOSSES = torch.tensor([[1.0, 2.0, 3.0], [5.0, 9.0, 9.0], [7.0, 7.0, 7.0]])
+MASK = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0]]).bool()
+
+
+def test_rollout_means_each_rollout_first():
+    assert reduce_loss(LOSSES, MASK).item() == pytest.approx((2 + 5 + 0) / 3)  # an empty rollout gives 0 and counts
+
+
+def test_token_is_one_mean():
+    assert reduce_loss(LOSSES, MASK, "token").item() == pytest.approx((1 + 2 + 3 + 5) / 4)
+
+
+def test_rollout_is_exact_under_accumulation():
+    generator = torch.Generator().manual_seed(0)
+    losses, mask = torch.rand(8, 5, generator=generator), torch.rand(8, 5, generator=generator) < 0.4
+    mask[2:4] = False  # a micro-batch without a token
+    micro = [reduce_loss(losses[i : i + 2], mask[i : i + 2]) for i in range(0, 8, 2)]
+    assert torch.stack(micro).mean().item() == pytest.approx(reduce_loss(losses, mask).item())
+
+
+@pytest.mark.parametrize("reduction", ["rollout", "token"])
+def test_masked_places_may_hold_anything(reduction):
+    losses = LOSSES.masked_fill(~MASK, torch.nan).requires_grad_()
+    loss = reduce_loss(losses, MASK, reduction)
+    loss.backward()
+    assert loss.item() == pytest.approx(reduce_loss(LOSSES, MASK, reduction).item())
+    assert (losses.grad[~MASK] == 0).all()
+
+
+@pytest.mark.parametrize("reduction", ["rollout", "token"])
+@pytest.mark.parametrize("shape", [(2, 3), (2, 0), (0, 3)])
+def test_no_token_gives_zero(reduction, shape):
+    losses = torch.ones(shape, requires_grad=True)
+    loss = reduce_loss(losses, torch.zeros(shape, dtype=torch.bool), reduction)
+    loss.backward()
+    assert loss.item() == 0
+    assert (losses.grad == 0).all()
+
+
+def test_another_reduction_is_refused():
+    with pytest.raises(ConfigError, match="reduction: 'mean' is not one of rollout, token"):
+        reduce_loss(LOSSES, MASK, "mean")

@@ -1,0 +1,127 @@
+"""Dual on-policy distillation: what each regime is supervised by, and the paper's ablations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dopd_lightning.errors import ConfigError
+from dopd_lightning.fusion import DOPD, Regime, Supervision, TokenStatistics
+
+LH, LL, HT, HS = Regime
+
+
+def rows(*probs: list[float]) -> torch.Tensor:
+    return torch.tensor([probs]).log()
+
+
+# The response token is 0 everywhere; one token of each regime, and one that is masked.
+STATISTICS = TokenStatistics.from_logits(
+    rows(*[[0.5, 0.25, 0.25]] * 5),
+    rows([0.8, 0.1, 0.1], [0.2, 0.4, 0.4], [0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.1, 0.1, 0.8]),
+    rows([0.6, 0.2, 0.2], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.8, 0.1, 0.1]),
+    torch.zeros(1, 5, dtype=torch.long),
+    torch.tensor([[1, 1, 1, 1, 0]]),
+)
+
+
+def table(supervision: Supervision) -> dict[str, tuple]:
+    return {
+        term.name: (term.target, term.divergence.kind, term.divergence.support, term.weight[0].tolist())
+        for term in supervision.terms
+    }
+
+
+def test_the_table_of_regimes():
+    supervision = DOPD(beta_light=0.5, beta_weak=0.25)(STATISTICS)
+    assert supervision.regimes.tolist() == [[LH, LL, HT, HS, -1]]
+    assert supervision.thresholds.gap == pytest.approx(1.2849, abs=1e-4)
+    assert table(supervision) == {
+        "LH": ("teacher", "reverse_kl", "top_k", [0.5, 0, 0, 0, 0]),
+        "LL": ("reference", "reverse_kl", "top_k", [0, 0.25, 0, 0, 0]),
+        "HT": ("teacher", "js", "full", [0, 0, 1, 0, 0]),
+        "HS": ("reference", "reverse_kl", "top_k", [0, 0, 0, 0.5, 0]),
+    }
+
+
+def test_the_papers_settings_are_the_defaults():
+    rule = DOPD()
+    assert (rule.beta_light, rule.beta_weak, rule.beta_js, rule.top_k, rule.outlier_fraction) == (
+        0.6,
+        0.3,
+        0.5,
+        128,
+        0.05,
+    )
+    assert (rule.normalize, rule.top_k_of, rule.tail) == ("none", "target", "bucket")
+    assert rule.needs == {"teacher", "reference"}
+
+
+def test_routing_does_not_look_at_the_bare_student():
+    teacher, reference = STATISTICS._teacher_logits, STATISTICS._reference_logits
+    other = TokenStatistics.from_logits(
+        rows(*[[0.01, 0.01, 0.98]] * 5), teacher, reference, STATISTICS.response_ids, STATISTICS.mask
+    )
+    assert DOPD()(other).regimes.equal(DOPD()(STATISTICS).regimes)
+
+
+def test_options_reach_the_divergences():
+    terms = DOPD(beta_js=0.3, top_k=2, top_k_of="student", tail="renormalize")(STATISTICS).terms
+    for term in terms:
+        options = term.divergence
+        assert (options.beta, options.top_k, options.top_k_of, options.tail) == (0.3, 2, "student", "renormalize")
+
+
+def test_options_reach_the_routing():
+    assert DOPD(outlier_fraction=0.25)(STATISTICS).thresholds.gap == pytest.approx(
+        (0.28768 + 0.69315 + 2.07944) / 3, abs=1e-4
+    )
+    assert DOPD(normalize="minmax")(STATISTICS).thresholds.teacher_scale == pytest.approx(0.7)
+
+
+def test_ablation_some_regimes_only():
+    supervision = DOPD(regimes=["HT", "LH"])(STATISTICS)
+    assert set(table(supervision)) == {"LH", "HT"}
+    assert supervision.regimes.tolist() == [[LH, LL, HT, HS, -1]]  # still routed, so that their share is known
+
+
+def test_ablation_one_divergence():
+    found = table(DOPD(divergence="forward_kl")(STATISTICS))
+    assert {row[1] for row in found.values()} == {"forward_kl"}
+    assert {row[2] for row in found.values()} == {"top_k", "full"}
+
+
+def test_ablation_one_support():
+    found = table(DOPD(support="full")(STATISTICS))
+    assert {row[2] for row in found.values()} == {"full"}
+    assert found["HT"][1] == "js"
+
+
+@pytest.mark.parametrize("source", ["teacher", "reference"])
+def test_ablation_one_source(source):
+    found = table(DOPD(source=source)(STATISTICS))
+    assert {row[0] for row in found.values()} == {source}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta_light": -1.0}, "beta_light"),
+        ({"beta_weak": -1.0}, "beta_weak"),
+        ({"beta_js": 1.5}, "beta_js"),
+        ({"beta_js": 0.0}, "beta_js"),
+        ({"outlier_fraction": 1.0}, "outlier_fraction"),
+        ({"normalize": "rank"}, "normalize"),
+        ({"top_k": 0}, "top_k"),
+        ({"top_k_of": "reference"}, "top_k_of"),
+        ({"tail": "none"}, "tail"),
+        ({"regimes": ["LH", "XX"]}, "regimes: 'XX' is not one of HS, HT, LH, LL"),
+        ({"regimes": []}, "regimes: none"),
+        ({"divergence": "kl"}, "divergence: 'kl'"),
+        ({"support": "all"}, "support: 'all'"),
+        ({"source": "student"}, "source: 'student'"),
+    ],
+)
+def test_fields_are_checked_when_the_rule_is_made(options, message):
+    with pytest.raises(ConfigError, match=message):
+        DOPD(**options)

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from dopd_lightning.errors import ConfigError, check_choice, check_range
+
+
+def test_a_choice_passes_or_the_choices_are_listed():
+    assert check_choice("reduction", "token", ("rollout", "token")) == "token"
+    with pytest.raises(ConfigError, match="reduction: 'sum' is not one of rollout, token"):
+        check_choice("reduction", "sum", ("token", "rollout"))
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "expected"),
+    [
+        (-1, {"at_least": 0}, "x: -1 must be at least 0"),
+        (0, {"above": 0, "at_most": 1}, "x: 0 must be above 0 and at most 1"),
+        (1.5, {"above": 0, "at_most": 1}, "x: 1.5 must be above 0 and at most 1"),
+        (float("nan"), {"at_least": 0}, "x: nan must be at least 0"),
+    ],
+)
+def test_a_number_out_of_range(value, bounds, expected):
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        check_range("x", value, **bounds)
+
+
+def test_bounds_belong_to_the_range_unless_they_are_above():
+    assert check_range("x", 0, at_least=0, at_most=0) == 0

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dopd_lightning.metrics import RegimeCounts, step_metrics
+from dopd_lightning.record import TokenRecord
+
+MASK = torch.tensor([[1, 1, 1], [1, 0, 0]]).bool()
+RECORD = TokenRecord(
+    response_ids=torch.zeros(2, 3, dtype=torch.long),
+    mask=MASK,
+    loss=torch.zeros(2, 3),
+    student_logp=torch.tensor([[-1.0, -2.0, -3.0], [-6.0, -99.0, -99.0]]),
+    gap=torch.tensor([[0.5, 0.5, 1.0], [2.0, 99.0, 99.0]]),
+    regimes=torch.tensor([[0, 0, 2], [3, -1, -1]]),
+)
+
+
+def test_regimes_are_counted_over_updates_without_masked_tokens():
+    counts = RegimeCounts()
+    assert counts.shares() == {}
+    counts.update(torch.tensor([[0, 0, -1], [3, -1, -1]]))
+    counts.update(torch.tensor([[2]]))
+    assert counts.compute().tolist() == [2, 0, 1, 1]
+    assert counts.shares() == {"LH": 0.5, "LL": 0.0, "HT": 0.25, "HS": 0.25}
+
+
+def test_regime_counts_go_on_from_a_state_dict():
+    counts, resumed = RegimeCounts(), RegimeCounts()
+    counts.update(torch.tensor([[0, 1]]))
+    resumed.load_state_dict(counts.state_dict())
+    assert resumed.shares()["LH"] == 0.5
+    resumed.update(torch.tensor([[1, 1]]))
+    assert resumed.compute().tolist() == [1, 3, 0, 0]
+
+
+def test_step_metrics_are_means_over_response_tokens_alone():
+    metrics = {name: value.item() for name, value in step_metrics(RECORD, max_new_tokens=3).items()}
+    assert metrics == pytest.approx(
+        {
+            "train/response_length": 2.0,
+            "train/cut_share": 0.5,
+            "train/student_logp": -3.0,
+            "train/gap": 1.0,
+            "train/share/LH": 0.5,
+            "train/share/LL": 0.0,
+            "train/share/HT": 0.25,
+            "train/share/HS": 0.25,
+        }
+    )
+
+
+def test_step_metrics_of_a_rule_that_does_not_route_and_of_no_token():
+    record = TokenRecord(torch.zeros(1, 1), torch.zeros(1, 1).bool(), torch.zeros(1, 1), torch.zeros(1, 1))
+    metrics = step_metrics(record, max_new_tokens=3)
+    assert set(metrics) == {"train/response_length", "train/cut_share", "train/student_logp"}
+    assert all(torch.isfinite(value) for value in metrics.values())
