@@ -141,8 +141,8 @@ class DOPDModule(L.LightningModule):
         self.val_accuracy, self.test_accuracy = MeanMetric(), MeanMetric()
         self._answering = "student"
         self._warned = False
-        self.strict_loading = False  # frozen sources are not in checkpoints; on_load_checkpoint checks what must be
-        self.register_state_dict_post_hook(_drop_frozen_sources)  # type: ignore[no-untyped-call]
+        self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_do_not_miss)  # type: ignore[no-untyped-call]
         self.train()
 
     # ------------------------------------------------------------------------------------------------ training
@@ -168,9 +168,6 @@ class DOPDModule(L.LightningModule):
             supervision.terms,
         )
         loss = reduce_loss(per_token, responses.mask, self.reduction)
-        folder = self.trainer.default_root_dir if self._trainer is not None else "."
-        check_finite(loss, self.global_step, examples, folder)
-
         record = TokenRecord(
             response_ids=responses.ids,
             mask=responses.mask,
@@ -181,6 +178,8 @@ class DOPDModule(L.LightningModule):
             gap=None if teacher is None or reference is None else statistics.gap,
             regimes=supervision.regimes,
         )
+        folder = self.trainer.default_root_dir if self._trainer is not None else "."
+        check_finite(loss, record, self.global_step, examples, folder)
         if record.regimes is not None:
             self.regime_counts.update(record.regimes)
         self._log_step(loss.detach(), record)
@@ -328,7 +327,7 @@ class DOPDModule(L.LightningModule):
     # ---------------------------------------------------------------------------------------------- checkpoints
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is of this student, since loading is not strict.
+        """Check that the checkpoint is of this student.
 
         Raises:
             ConfigError: naming a parameter that is missing, foreign or of another shape.
@@ -343,11 +342,18 @@ class DOPDModule(L.LightningModule):
                 )
 
 
-def _drop_frozen_sources(
-    module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Mapping[str, Any]
-) -> None:
-    """State-dict hook: the teacher and a reference that does not learn are never saved."""
+def _frozen_sources(module: nn.Module) -> tuple[str, ...]:
+    """Beginnings of the names in the state dict that are never saved: the teacher, and a reference that does not learn."""
     assert isinstance(module, DOPDModule)
-    frozen = ["teacher."] if module.reference.learns else ["teacher.", "reference."]
-    for key in [key for key in state_dict if key.startswith(tuple(prefix + name for name in frozen))]:
+    return ("teacher.",) if module.reference.learns else ("teacher.", "reference.")
+
+
+def _leave_out(module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Mapping[str, Any]) -> None:
+    frozen = tuple(prefix + name for name in _frozen_sources(module))
+    for key in [key for key in state_dict if key.startswith(frozen)]:
         del state_dict[key]
+
+
+def _do_not_miss(module: nn.Module, incompatible_keys: Any) -> None:
+    missing = incompatible_keys.missing_keys
+    missing[:] = [key for key in missing if not key.startswith(_frozen_sources(module))]

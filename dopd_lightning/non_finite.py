@@ -11,17 +11,24 @@ import torch
 from torch import Tensor
 
 from dopd_lightning.data import Example
+from dopd_lightning.record import TokenRecord
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss of a step is NaN or infinite; the message names the step and the file with the batch's prompts."""
+    """A step met NaN or infinity; the message names what, the step, and the file with the batch's prompts."""
 
 
-def check_finite(loss: Tensor, step: int, examples: Sequence[Example], folder: str | os.PathLike[str]) -> None:
-    """Let a finite loss pass.
+def check_finite(
+    loss: Tensor, record: TokenRecord, step: int, examples: Sequence[Example], folder: str | os.PathLike[str]
+) -> None:
+    """Let finite numbers pass.
+
+    The sources' log-probabilities are looked at besides the loss: a rule that routes by comparisons would quietly send
+    every token away from a source of NaN.
 
     Args:
         loss: scalar.
+        record: of the step.
         step: optimizer steps taken so far.
         examples: the batch's; their prompts and privileged texts are saved.
         folder: where to, as ``non_finite_loss_step_<step>.json``.
@@ -29,10 +36,11 @@ def check_finite(loss: Tensor, step: int, examples: Sequence[Example], folder: s
     Raises:
         NonFiniteLossError: for any other.
     """
-    if torch.isfinite(loss):
-        return
-    path = Path(folder) / f"non_finite_loss_step_{step}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    batch = [{"prompt": example["prompt"], "privileged": example.get("privileged")} for example in examples]
-    path.write_text(json.dumps(batch, indent=2, ensure_ascii=False), encoding="utf-8")
-    raise NonFiniteLossError(f"the loss of step {step} is {loss.item()}; its prompts are in {path}")
+    values = {"loss": loss, "teacher_logp": record.teacher_logp, "reference_logp": record.reference_logp}
+    for name, value in values.items():
+        if value is not None and not torch.isfinite(value).all():
+            path = Path(folder) / f"non_finite_loss_step_{step}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            batch = [{"prompt": example["prompt"], "privileged": example.get("privileged")} for example in examples]
+            path.write_text(json.dumps(batch, indent=2, ensure_ascii=False), encoding="utf-8")
+            raise NonFiniteLossError(f"the {name} of step {step} is not finite; its prompts are in {path}")

@@ -60,7 +60,9 @@ def test_logits_are_those_of_each_sequence_alone(make_policy, logits_of, tokeniz
     logits = response_logits(policy, view, len(tokenizer))
     assert logits.shape == (3, 4, len(tokenizer))
     for n, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
-        torch.testing.assert_close(logits[n, : len(response)], logits_of(policy, prompt, response), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            logits[n, : len(response)], logits_of(policy, prompt, response), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_logits_do_not_depend_on_what_stands_at_masked_places(make_policy, tokenizer):

@@ -64,24 +64,15 @@ def build(config: DictConfig) -> Run:
     return Run(config, folder, module, data, trainer)
 
 
-def make(config: DictConfig, key: str, **arguments: Any) -> Any:
-    """Instantiate one node of the configuration.
-
-    Raises:
-        ConfigError, DataError: the object's own complaint, with the config key before it.
-    """
-    try:
-        return instantiate(config[key], **arguments)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, ConfigError | DataError):
-            raise type(cause)(str(cause) if key in str(cause).split(":")[0] else f"{key}: {cause}") from cause
-        raise ConfigError(f"{key}: {cause or error}") from error
-
-
 def make_trainer(config: DictConfig, **arguments: Any) -> L.Trainer:
     """The Trainer; Lightning's own complaints about its flags come with the key ``trainer``."""
-    trainer: L.Trainer = make(config, "trainer", **arguments)
+    with warnings.catch_warnings():
+        # Lightning would warn and go on in bfloat16, and the saved configuration would not be of this run.
+        warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
+        trainer: L.Trainer = make(config, "trainer", **arguments)
+    precision = config.trainer.get("precision")
+    if str(precision) in ("16", "16-mixed") and trainer.precision != "16-mixed":
+        raise ConfigError(f"trainer.precision: {precision!r} needs a GPU; choose precision=bf16-mixed or precision=32")
     return trainer
 
 

@@ -65,6 +65,8 @@ def load_tokenizer(
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"tokenizer {os.fspath(name)!r} cannot be loaded: {error}") from error
+    if not tokenizer.encode("a", add_special_tokens=False):  # transformers makes an empty one of a lone config.json
+        raise ConfigError(f"tokenizer {os.fspath(name)!r} has no vocabulary; is there a tokenizer.json?")
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"tokenizer {os.fspath(name)!r} has no eos_token; set one in its tokenizer_config.json")
     return tokenizer

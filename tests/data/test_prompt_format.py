@@ -141,10 +141,11 @@ def lengths(*lengths: int) -> list[Example]:
     return [{"prompt": "x" * length} for length in lengths]
 
 
-def test_the_longer_of_both_prompts_counts(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_the_longer_of_both_prompts_counts(tokenizer: PreTrainedTokenizerFast, make_tokenizer: Any) -> None:
     assert PromptFormat().length(TEXT, tokenizer) == len("1 + 1?\n\nHint: Add.")
-    backwards = PromptFormat(privileged_text="{privileged}{prompt}")
-    assert backwards.length({"prompt": "x" * 9, "privileged": ""}, tokenizer) == 9
+    shortens = make_tokenizer(chat_template="{{ 'x' if 'Hint' in messages[0].content else 'x' * 9 }}")
+    chat: Example = {"prompt": [{"role": "user", "content": "1 + 1?"}], "privileged": "Add."}
+    assert PromptFormat().length(chat, shortens) == 9
     with pytest.raises(DataError, match="the longest has 18"):
         PromptFormat(max_tokens=17).select([TEXT], tokenizer, "train")
 

@@ -33,6 +33,12 @@ def test_an_unknown_dtype(folder):
         load_policy(folder, dtype="float8")
 
 
+def test_a_folder_with_a_model_alone_is_no_tokenizer(tmp_path, make_policy):
+    make_policy().config.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="has no vocabulary; is there a tokenizer.json"):
+        load_tokenizer(tmp_path)
+
+
 @pytest.mark.parametrize("load", [load_policy, load_tokenizer])
 @pytest.mark.parametrize("name", ["./nowhere", "/no/such/folder", "no/such/folder"])
 def test_a_folder_that_is_not_there(load, name):
@@ -57,7 +63,7 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path):
 
 
 def test_a_folder_without_a_tokenizer(tmp_path):
-    with pytest.raises(ConfigError, match="tokenizer .* cannot be loaded"):
+    with pytest.raises(ConfigError, match=r"tokenizer .* cannot be loaded"):
         load_tokenizer(tmp_path)
 
 

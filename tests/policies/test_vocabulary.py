@@ -35,17 +35,13 @@ def test_an_id_that_is_another_token_is_shown(tokenizer):
         check_same_tokenizer(ours, theirs)
 
 
-def test_the_same_tokens_with_another_split_are_refused(tokenizer):
+def test_the_same_text_split_in_another_way_is_shown(tokenizer):
     other = copy.deepcopy(tokenizer)
-    other.backend_tokenizer.pre_tokenizer = copy.deepcopy(tokenizer.backend_tokenizer.pre_tokenizer)[1]
-    assert other.get_vocab() == tokenizer.get_vocab()
-    merged = copy.deepcopy(tokenizer)
-    merged.add_tokens(["quick brown"])
-    alike = copy.deepcopy(merged)
-    alike.backend_tokenizer.normalizer = None
-    check_same_tokenizer(merged, alike)
-    with pytest.raises(ConfigError, match="reference have different tokenizers: the same text is split as"):
-        check_same_tokenizer(tokenizer, merged, "reference")
+    other.add_tokens(["quick brown"])
+    with pytest.raises(
+        ConfigError, match=r"student and reference .* the same text is split as .* 'quick brown' for it"
+    ):
+        check_same_tokenizer(tokenizer, other, "reference")
 
 
 def test_the_shared_vocabulary_is_the_tokenizers_whatever_the_padding(tokenizer, make_policy):

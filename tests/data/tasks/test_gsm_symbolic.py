@@ -55,7 +55,8 @@ def test_summary(toys: dict[str, Any]) -> None:
         ("So 12 clams / 3 clams/minute = 4 minutes", "So 12 clams / 3 clams/minute."),  # the result's unit goes too
         ("He earns £12/day * 3 days/month = £36/month.", "He earns £12/day * 3 days/month."),
         ("That costs 3 x £12 = £36 for all.", "That costs 3 x £12 for all."),
-        ("T = 12 - 3 = 9 balls", "T = 12 - 3 balls."),  # "= 12" goes on, so it is no result
+        ("T = 12 - 3 = 9 balls", "T = 12 - 3 balls."),
+        ("3 + T = 12 + T = 15 balls", "3 + T = 12 + T."),  # "= 12" goes on, so it is no result
         ("So 12 - 3 = 3 are left.", "So 12 - 3 are left."),  # a result goes even where the question has the same number
         ("Sarah = 12 points", "Sarah = 12 points."),  # nothing is computed
         ("She has 9 points because 12 - 3 = 9", "She has ? points because 12 - 3."),  # the result stands first

@@ -1,0 +1,95 @@
+"""Greedy answers to bare prompts, and how many of them are right."""
+
+from __future__ import annotations
+
+import pytest
+from torch.utils.data import DataLoader
+
+from dopd_lightning.data import PromptFormat
+from dopd_lightning.errors import ConfigError, DataError
+from dopd_lightning.fusion import Data
+from dopd_lightning.module import DOPDModule
+from dopd_lightning.rollout import DatasetRollout, Sampling, generate
+
+UNEQUAL = [
+    [{"prompt": "1 2", "answer": "yes"}, {"prompt": "1", "answer": "no"}, {"prompt": "2", "answer": "no"}],
+    [{"prompt": "3", "answer": "yes"}],
+]
+
+
+def right(response, example):
+    return 1.0 if example["answer"] == "yes" else 0.99
+
+
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_accuracy_is_the_share_of_examples_whatever_their_batches(make_module, make_trainer, stage):
+    trainer, module = make_trainer(), make_module(verifier=right)
+    evaluate = trainer.validate if stage == "val" else trainer.test
+    (metrics,) = evaluate(module, DataLoader(UNEQUAL, batch_size=None), verbose=False)
+    assert metrics == {f"{stage}/accuracy": 0.5}
+
+
+def test_accuracy_starts_anew_each_time(make_module, make_trainer):
+    module = make_module(verifier=right)
+    for batches, accuracy in ((UNEQUAL, 0.5), (UNEQUAL[1:], 1.0)):
+        (metrics,) = make_trainer().validate(module, DataLoader(batches, batch_size=None), verbose=False)
+        assert metrics["val/accuracy"] == accuracy
+
+
+def greedy_answer(policy, prompt, tokenizer):
+    sampling = Sampling(max_new_tokens=8, temperature=0)
+    pads = {"eos_ids": [tokenizer.eos_token_id], "pad_id": 0, "vocabulary_size": len(tokenizer)}
+    (tokens,) = generate(policy, [tokenizer(prompt)["input_ids"]], sampling, **pads)
+    return tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize(("role", "seed"), [("student", 0), ("teacher", 1)])
+def test_answers_are_greedy_and_to_the_bare_prompt(
+    make_module, make_policy, make_trainer, tokenizer, examples, role, seed
+):
+    seen = []
+    module = make_module(verifier=lambda response, example: seen.append((example["prompt"], response)) or 1.0)
+    with module.answering_as(role):
+        make_trainer().validate(module, DataLoader([examples], batch_size=None), verbose=False)
+    expected = [greedy_answer(make_policy(seed), example["prompt"], tokenizer) for example in examples]
+    assert seen == [(example["prompt"], answer) for example, answer in zip(examples, expected, strict=True)]
+
+
+def test_the_student_answers_again_afterwards_even_after_an_exception(make_module, examples):
+    module = make_module()
+    before = module.answer(examples)
+    with pytest.raises(KeyError), module.answering_as("teacher"):
+        assert module.answer(examples) != before
+        raise KeyError
+    assert module.answer(examples) == before
+
+
+def test_who_cannot_answer(make_module, make_policy, tokenizer):
+    alone = DOPDModule(make_policy(), fusion=Data(), rollout=DatasetRollout(), tokenizer=tokenizer)
+    for module, role, message in (
+        (make_module(), "reference", "role: 'reference' is not one of student, teacher"),
+        (alone, "teacher", "there is no teacher"),
+    ):
+        with pytest.raises(ConfigError, match=message), module.answering_as(role):
+            pass
+
+
+def test_a_named_verifier_reads_the_answer(make_module, make_policy, make_trainer, tokenizer):
+    answer = greedy_answer(make_policy(0), "1 2", tokenizer).strip()
+    batch = [{"prompt": "1 2", "answer": answer}, {"prompt": "1 2", "answer": answer + "!"}]
+    (metrics,) = make_trainer().validate(make_module(), DataLoader([batch], batch_size=None), verbose=False)
+    assert metrics["val/accuracy"] == 0.5
+
+
+def test_predictions_are_prompts_with_answers(make_module, make_policy, make_trainer, tokenizer, examples):
+    (rows,) = make_trainer().predict(make_module(), DataLoader([examples], batch_size=None))
+    assert [row["prompt"] for row in rows] == [example["prompt"] for example in examples]
+    assert rows[0]["answer"] == "3"
+    assert [row["response"] for row in rows] == [
+        greedy_answer(make_policy(0), example["prompt"], tokenizer) for example in examples
+    ]
+
+
+def test_a_prompt_beyond_the_limit_is_refused(make_module, examples):
+    with pytest.raises(DataError, match="max_tokens=3"):
+        make_module(prompt_format=PromptFormat(max_tokens=3)).answer(examples)

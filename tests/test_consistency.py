@@ -1,0 +1,133 @@
+"""Parts that do not fit together are refused before the first step."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from dopd_lightning.errors import ConfigError
+from dopd_lightning.fusion import DOPD, Data, Reference, Teacher
+from dopd_lightning.module import DOPDModule, PrivilegedAccess
+from dopd_lightning.policies import Reference as ReferencePolicy
+from dopd_lightning.policies import new_tokenizer
+from dopd_lightning.rollout import DatasetRollout, MixedRollout, StudentRollout, TeacherRollout
+
+
+@pytest.fixture
+def make(make_policy, tokenizer):
+    def make(student=None, teacher=None, reference="student", **parts):
+        student = make_policy(0) if student is None else student
+        return DOPDModule(student, teacher, reference, **{"tokenizer": tokenizer} | parts)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("parts", "who"),
+    [
+        ({}, "fusion rule"),
+        ({"fusion": Teacher()}, "fusion rule"),
+        ({"fusion": Reference(), "rollout": TeacherRollout()}, "rollout"),
+        ({"fusion": Data(), "rollout": MixedRollout(off_policy="teacher")}, "rollout"),
+    ],
+)
+def test_a_missing_teacher_is_noticed_before_the_student_loads(parts, who):
+    with pytest.raises(ConfigError, match=f"teacher: there is none, but the {who} needs one"):
+        DOPDModule("./no/such/student", **parts)
+
+
+def test_a_teacher_that_nobody_needs_may_be_missing(make):
+    make(fusion=Reference())
+    make(fusion=Data(), rollout=DatasetRollout())
+
+
+def test_another_tokenizer_is_refused(make, make_policy):
+    other = new_tokenizer(["wholly other words, worthwhile whales"], vocabulary_size=280)
+    with pytest.raises(ConfigError, match=r"student and teacher have different tokenizers: token '.+' is id"):
+        make(teacher=make_policy(1), teacher_tokenizer=other)
+
+
+def save(policy, tokenizer, folder):
+    policy.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_names_are_loaded_with_the_tokenizers_found_there(make_policy, tokenizer, tmp_path):
+    student, teacher = (save(make_policy(n), tokenizer, tmp_path / str(n)) for n in range(2))
+    module = DOPDModule(student, teacher, reference=teacher)
+    assert module.tokenizer.get_vocab() == tokenizer.get_vocab()
+    assert module.reference.kind == "model"
+
+
+def test_another_tokenizer_found_by_name_is_refused(make, make_policy, tmp_path):
+    other = new_tokenizer(["wholly other words, worthwhile whales"], vocabulary_size=280)
+    folder = save(make_policy(1), other, tmp_path)
+    with pytest.raises(ConfigError, match="student and teacher have different tokenizers"):
+        make(teacher=folder)
+    with pytest.raises(ConfigError, match="student and reference have different tokenizers"):
+        make(reference=folder, fusion=Reference())
+
+
+def test_a_tokenizer_that_cannot_be_found_is_no_agreement(make, make_policy, tmp_path):
+    folder = save(make_policy(1), None, tmp_path)
+    with pytest.raises(ConfigError, match=r"tokenizer .* has no vocabulary"):
+        make(teacher=folder)
+    with pytest.raises(ConfigError, match="there is no such folder"):
+        make(teacher=make_policy(1), teacher_tokenizer="./mistyped")
+
+
+def test_a_teacher_may_have_a_larger_padded_vocabulary_but_no_smaller_one(make, make_policy, tokenizer):
+    assert make(teacher=make_policy(1, vocab_size=400)).vocabulary_size == len(tokenizer)
+    with pytest.raises(ConfigError, match="teacher: its vocabulary has 200 tokens"):
+        make(teacher=make_policy(1, vocab_size=200))
+
+
+def test_top_k_above_the_vocabulary(make, make_policy, tokenizer):
+    make(teacher=make_policy(1), fusion=DOPD(top_k=len(tokenizer)))
+    with pytest.raises(ConfigError, match=f"fusion.top_k: {len(tokenizer) + 1} is above the vocabulary"):
+        make(teacher=make_policy(1, vocab_size=400), fusion=DOPD(top_k=len(tokenizer) + 1))
+
+
+def test_more_new_tokens_than_positions(make, make_policy):
+    rollout = StudentRollout(max_new_tokens=300)
+    with pytest.raises(
+        ConfigError, match="max_new_tokens: 300 leaves no room for a prompt in the teacher's 300 positions"
+    ):
+        make(teacher=make_policy(1, max_position_embeddings=300), rollout=rollout)
+    make(teacher=make_policy(1, max_position_embeddings=301), rollout=rollout)
+
+
+def test_one_model_in_two_roles_is_refused(make, make_policy):
+    policy, teacher = make_policy(0), make_policy(1)
+    with pytest.raises(ConfigError, match="teacher: it is the same model object as the student"):
+        make(policy, policy)
+    with pytest.raises(ConfigError, match="reference: it is the same model object as the teacher"):
+        make(policy, teacher, ReferencePolicy("model", teacher))
+
+
+def test_padding_falls_back_on_the_end_of_sequence_token(make, make_policy, tokenizer):
+    without = copy.deepcopy(tokenizer)
+    without.pad_token = None
+    assert make(teacher=make_policy(1), tokenizer=without).pad_id == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reduction": "sum"}, "reduction: 'sum' is not one of rollout, token"),
+        ({"loss_temperature": 0}, "loss_temperature: 0 must be above 0"),
+        ({"verifier": "guess"}, "verifier: 'guess' is not one of"),
+        ({"reference": "./no/such/model"}, "there is no such folder"),
+    ],
+)
+def test_settings_of_the_module(make, make_policy, options, message):
+    with pytest.raises(ConfigError, match=message):
+        make(teacher=make_policy(1), **options)
+
+
+def test_privileged_access_is_a_probability():
+    with pytest.raises(ConfigError, match=r"privileged.teacher: 1.5"):
+        PrivilegedAccess(teacher=1.5)
