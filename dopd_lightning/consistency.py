@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.errors import ConfigError
@@ -21,12 +23,22 @@ def check_teacher_given(teacher: object, fusion: FusionRule, rollout: Rollout) -
             raise ConfigError(f"teacher: there is none, but the {who} needs one; give a model, or choose another {who}")
 
 
+def check_top_k(fusion: FusionRule, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a support larger than the vocabulary; this needs no model loaded.
+
+    Raises:
+        ConfigError: if the rule's ``top_k`` is above the number of tokens.
+    """
+    top_k, size = getattr(fusion, "top_k", 0), max(tokenizer.get_vocab().values()) + 1
+    if top_k > size:
+        raise ConfigError(f"fusion.top_k: {top_k} is above the vocabulary of {size} tokens; choose at most that")
+
+
 def check_policies(
     policies: dict[str, PreTrainedModel],
     tokenizer: PreTrainedTokenizerBase,
     tokenizers: dict[str, PreTrainedTokenizerBase | str | None],
     fusion: FusionRule,
-    rollout: Rollout,
 ) -> int:
     """Check that the policies can be compared token by token, and that the settings suit them.
 
@@ -35,7 +47,6 @@ def check_policies(
         tokenizer: the student's.
         tokenizers: of other roles, by role, where they were given.
         fusion: its ``top_k`` must be within the vocabulary.
-        rollout: its ``max_new_tokens`` must leave room for a prompt.
 
     Returns:
         The number of real tokens, which all share.
@@ -54,14 +65,23 @@ def check_policies(
             # A model built in memory has no tokenizer of its own: the vocabulary sizes are all that can be compared.
             check_same_tokenizer(tokenizer, tokenizer_of(policy, tokenizers.get(role)), role)
     size = shared_vocabulary_size(tokenizer, policies)
-    top_k = getattr(fusion, "top_k", 0)
-    if top_k > size:
-        raise ConfigError(f"fusion.top_k: {top_k} is above the vocabulary of {size} tokens; choose at most that")
+    check_top_k(fusion, tokenizer)
+    return size
+
+
+def room_for_prompt(policies: dict[str, PreTrainedModel], rollout: Rollout) -> int:
+    """The longest prompt, in tokens, that leaves every policy positions for ``rollout.max_new_tokens`` more.
+
+    Raises:
+        ConfigError: if there is no room for any.
+    """
     limit = rollout.sampling.max_new_tokens
+    room = sys.maxsize
     for role, policy in policies.items():
-        positions = getattr(policy.config.get_text_config(), "max_position_embeddings", None)
-        if positions is not None and limit >= positions:
+        positions = getattr(policy.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+        if limit >= positions:
             raise ConfigError(
                 f"rollout.max_new_tokens: {limit} leaves no room for a prompt in the {role}'s {positions} positions"
             )
-    return size
+        room = min(room, positions - limit)
+    return room

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from dopd_lightning.consistency import check_policies, check_teacher_given
+from dopd_lightning.consistency import check_policies, check_teacher_given, room_for_prompt
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
 from dopd_lightning.divergence import Reduction, reduce_loss, token_losses
 from dopd_lightning.errors import ConfigError, DataError, check_choice, check_range
@@ -129,9 +129,8 @@ class DOPDModule(L.LightningModule):
             policies["teacher"] = self.teacher
         if self.reference.kind == "model":
             policies["reference"] = self.reference.policy(self.student)
-        self.vocabulary_size = check_policies(
-            policies, self.tokenizer, {"teacher": teacher_tokenizer}, self.fusion, self.rollout
-        )
+        self.vocabulary_size = check_policies(policies, self.tokenizer, {"teacher": teacher_tokenizer}, self.fusion)
+        self.prompt_limit = min(self.prompt_format.max_tokens, room_for_prompt(policies, self.rollout))
         self.reference.attach(self.student)
 
         self.eos_ids = end_of_sequence_ids(self.student, self.tokenizer)
@@ -193,10 +192,11 @@ class DOPDModule(L.LightningModule):
     def _token_ids(self, example: Example, *, privileged: bool) -> list[int]:
         """Token ids of a prompt within the limit: nothing is ever cut, so that every policy sees all of it."""
         ids = self.prompt_format.token_ids(example, self.tokenizer, privileged=privileged)
-        if not 0 < len(ids) <= self.prompt_format.max_tokens:
+        if not 0 < len(ids) <= self.prompt_limit:
             raise DataError(
                 f"a prompt has {len(ids)} tokens ({str(example['prompt'])[:60]!r}…); prompts have at least one and at "
-                f"most prompt_format.max_tokens={self.prompt_format.max_tokens}"
+                f"most {self.prompt_limit} (prompt_format.max_tokens={self.prompt_format.max_tokens}, and the policies' "
+                f"positions must hold rollout.max_new_tokens={self.rollout.sampling.max_new_tokens} more)"
             )
         return ids
 
@@ -343,7 +343,7 @@ class DOPDModule(L.LightningModule):
 
 
 def _frozen_sources(module: nn.Module) -> tuple[str, ...]:
-    """Beginnings of the names in the state dict that are never saved: the teacher, and a reference that does not learn."""
+    """How names in the state dict begin that are never saved: the teacher, and a reference that does not learn."""
     assert isinstance(module, DOPDModule)
     return ("teacher.",) if module.reference.learns else ("teacher.", "reference.")
 

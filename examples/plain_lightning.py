@@ -2,7 +2,7 @@
 
     python examples/plain_lightning.py --steps 20
 
-The student and the teacher are the ones that come with the package; put names of the Hub or loaded models in their place.
+Student and teacher come with the package; put names of the Hub or loaded models in their place.
 """
 
 import argparse
@@ -38,7 +38,11 @@ def main() -> None:
         verifier="reasoning_gym",
     )
     trainer = L.Trainer(
-        accelerator="cpu", max_steps=arguments.steps, gradient_clip_val=1.0, default_root_dir=arguments.folder, logger=False
+        accelerator="cpu",
+        max_steps=arguments.steps,
+        gradient_clip_val=1.0,
+        default_root_dir=arguments.folder,
+        logger=False,
     )
     trainer.fit(
         module,

@@ -1,15 +1,20 @@
-"""Tiny policies that speak the tokens of a tiny tokenizer, and what they say one sequence at a time."""
+"""Tiny policies that speak the tokens of a tiny tokenizer, what they say one sequence at a time, and runs of them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 import torch
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from dopd_lightning.cli.resolvers import register_resolvers
 from dopd_lightning.policies import new_policy, new_tokenizer
 
 TEXTS = ["Add the numbers 1 2 3 step by step.", "Hint: first add 1 and 2, then 3.", "<answer>6</answer>"]
@@ -59,3 +64,58 @@ def logits_of(tokenizer: PreTrainedTokenizerBase) -> LogitsOf:
         return torch.stack([every[len(prompt) + n - 1] for n in range(len(response))])[:, : len(tokenizer)]
 
     return logits
+
+
+@pytest.fixture(scope="session")
+def models(
+    tmp_path_factory: pytest.TempPathFactory, make_policy: MakePolicy, tokenizer: PreTrainedTokenizerBase
+) -> Path:
+    """A folder with the folders of a ``student``, a ``teacher`` and an ``other`` policy of their family."""
+    folder = tmp_path_factory.mktemp("models")
+    for seed, role in enumerate(("student", "teacher", "other")):
+        make_policy(seed).save_pretrained(folder / role)
+        tokenizer.save_pretrained(folder / role)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A JSON Lines file of four sums, with all that an example can have."""
+    path = tmp_path_factory.mktemp("data") / "sums.jsonl"
+    rows = [
+        {"prompt": f"Add {n} 2.", "privileged": f"first {n}", "answer": n + 2, "completion": f"{n + 2}"}
+        for n in range(4)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+class Configured(Protocol):
+    def __call__(self, *overrides: str, sets: Sequence[str] = ("train",), bare: bool = False) -> DictConfig: ...
+
+
+@pytest.fixture
+def configured(models: Path, lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configured:
+    """Compose a run into ``tmp_path/run``: two steps of the tiny models on ``sets``, or none of this if ``bare``."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    register_resolvers()
+
+    def composed(*overrides: str, sets: Sequence[str] = ("train",), bare: bool = False) -> DictConfig:
+        base = [f"paths.output_dir={tmp_path}/run", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
+        if not bare:
+            base += [
+                "trainer.max_steps=2",
+                "trainer.log_every_n_steps=1",
+                "data.batch_size=2",
+                "rollout.max_new_tokens=4",
+            ]
+            base += [f"++student.name={models}/student"]
+            base += [] if "teacher=none" in overrides else [f"teacher.name={models}/teacher"]
+            base += [] if "fusion=data" in overrides else ["fusion.top_k=8"]
+            base += [f"data.{name}.path={lines}" for name in sets]
+        with initialize_config_module("dopd_lightning.conf", version_base="1.3"):
+            return compose("config", [*base, *overrides])
+
+    return composed

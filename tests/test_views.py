@@ -53,9 +53,13 @@ PROMPTS = [[40, 41, 42, 43, 44], [50], [60, 61]]
 RESPONSES = [[70, 71], [80, 81, 82, 83], [90]]
 
 
+LEARNED_POSITIONS = {"model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 32}
+
+
+@pytest.mark.parametrize("fields", [{}, LEARNED_POSITIONS], ids=["relative positions", "absolute positions"])
 @pytest.mark.parametrize("pad_id", [0, 71], ids=["padding of its own", "padding that is also a response token"])
-def test_logits_are_those_of_each_sequence_alone(make_policy, logits_of, tokenizer, pad_id):
-    policy = make_policy()
+def test_logits_are_those_of_each_sequence_alone(make_policy, logits_of, tokenizer, pad_id, fields):
+    policy = make_policy(**fields)
     view = view_of(PROMPTS, Responses.from_lists(RESPONSES, pad_id), pad_id)
     logits = response_logits(policy, view, len(tokenizer))
     assert logits.shape == (3, 4, len(tokenizer))

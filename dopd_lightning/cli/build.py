@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+import torch
+from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from dopd_lightning.cli.make import complaints_name, make
+from dopd_lightning.consistency import check_teacher_given, check_top_k
 from dopd_lightning.data import DOPDDataModule, PromptFormat
-from dopd_lightning.errors import ConfigError, DataError
+from dopd_lightning.errors import ConfigError, check_range
 from dopd_lightning.module import DOPDModule
 from dopd_lightning.policies import check_same_tokenizer, load_tokenizer, new_policy, new_tokenizer
 
@@ -27,10 +31,14 @@ class Run:
     """The objects of one run."""
 
     config: DictConfig
-    folder: Path
     module: DOPDModule
     data: DOPDDataModule
     trainer: L.Trainer
+
+    @property
+    def folder(self) -> Path:
+        """Where it leaves things."""
+        return Path(self.config.paths.output_dir)
 
 
 def build(config: DictConfig) -> Run:
@@ -40,28 +48,30 @@ def build(config: DictConfig) -> Run:
         ConfigError: naming the config key, the value and what would be right.
         DataError: naming the file and line.
     """
-    folder = Path(config.paths.output_dir)
+    reference_is_model = OmegaConf.select(config, "reference.kind") == "model"
     parts = {
         key: make(config, key)
         for key in ("fusion", "rollout", "prompt_format", "privileged", "optimizer", "scheduler", "reference")
-        if not (key == "reference" and config.reference.kind == "model")
+        if not (key == "reference" and reference_is_model)
     }
+    check_teacher_given(config.teacher or None, parts["fusion"], parts["rollout"])
+    _try_optimizer(parts["optimizer"], parts["scheduler"])
     data = _data(config)
-    trainer = make_trainer(config, logger=_named(config, "logger"), callbacks=_named(config, "callbacks"))
+    trainer = _trainer(config, data)
     tokenizer = _tokenizer(config, data, parts["prompt_format"])
+    check_top_k(parts["fusion"], tokenizer)
     if config.stage != "export":
-        data.check_prompts(parts["prompt_format"], tokenizer)
+        with complaints_name(config, "prompt_format"):
+            data.check_prompts(parts["prompt_format"], tokenizer)
     _check_other_tokenizers(config, tokenizer)
-    if config.reference.kind == "model":
+    if reference_is_model:
         parts["reference"] = make(config, "reference")
     # A partial first: Hydra would turn dataclasses among the arguments into configuration.
-    module = make(config, "module", _partial_=True)(
-        student=_student(config, tokenizer),
-        teacher=make(config, "teacher") if config.teacher else None,
-        tokenizer=tokenizer,
-        **parts,
-    )
-    return Run(config, folder, module, data, trainer)
+    module = make(config, "module", _partial_=True)
+    student = _student(config, tokenizer)
+    teacher = make(config, "teacher") if config.teacher else None
+    with complaints_name(config, "module"):
+        return Run(config, module(student=student, teacher=teacher, tokenizer=tokenizer, **parts), data, trainer)
 
 
 def make_trainer(config: DictConfig, **arguments: Any) -> L.Trainer:
@@ -72,20 +82,30 @@ def make_trainer(config: DictConfig, **arguments: Any) -> L.Trainer:
         trainer: L.Trainer = make(config, "trainer", **arguments)
     precision = config.trainer.get("precision")
     if str(precision) in ("16", "16-mixed") and trainer.precision != "16-mixed":
-        raise ConfigError(f"trainer.precision: {precision!r} needs a GPU; choose precision=bf16-mixed or precision=32")
+        raise ConfigError(
+            f"trainer.precision: {precision!r} needs a GPU; choose precision=bf16-mixed or precision=32-true"
+        )
     return trainer
 
 
 def _named(config: DictConfig, group: str) -> list[Any]:
     """The objects of a group of named nodes, those set to null left out."""
-    return [make(config[group], name) for name, node in config[group].items() if node is not None]
+    return [make(config, f"{group}.{name}") for name, node in (config.get(group) or {}).items() if node is not None]
+
+
+def _try_optimizer(optimizer: Any, scheduler: Any) -> None:
+    """Make both for a single parameter: what they refuse shows before a model loads."""
+    try:
+        key = "optimizer"
+        tried = optimizer([nn.Parameter(torch.zeros(1, 1))])
+        key = "scheduler"
+        scheduler(optimizer=tried, num_training_steps=1)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def _data(config: DictConfig) -> DOPDDataModule:
-    """The data module, with the sets that the stage reads; a set without a path or task is not there."""
-    # Resolved first: sets refer to one another, and not all of them are made.
-    node = OmegaConf.create(OmegaConf.to_container(config.data, resolve=True))
-    assert isinstance(node, DictConfig)
+    """The data module, with the sets that the stage reads; one whose path or split is null is not there."""
     needed = {
         "fit": ("train", "val", "test"),
         "validate": ("val",),
@@ -94,22 +114,64 @@ def _data(config: DictConfig) -> DOPDDataModule:
         "export": (),
     }[config.stage]
     learns_tokenizer = "architecture" in config.student and config.student.tokenizer is None
+    sets: dict[str, Any] = dict.fromkeys(_SETS)
     for name in _SETS:
-        absent = node[name] is None or node[name].get("path", "") is None or node[name].get("split", "") is None
-        if absent or not (name in needed or (name == "train" and learns_tokenizer)):
-            node[name] = None
-    data: DOPDDataModule = make(DictConfig({"data": node}), "data")
-    return data
+        node = config.data[name]
+        absent = node is None or node.get("path", "") is None or node.get("split", "") is None
+        if not absent and (name in needed or (name == "train" and learns_tokenizer)):
+            sets[name] = make(config, f"data.{name}")
+    data = make(config, "data", _partial_=True, **dict.fromkeys(_SETS))
+    with complaints_name(config, "data"):
+        module: DOPDDataModule = data(**sets)
+        if needed:
+            module.setup(config.stage)
+    return module
+
+
+def _trainer(config: DictConfig, data: DOPDDataModule) -> L.Trainer:
+    """The run's Trainer, with what is configured and nothing that Lightning would add."""
+    logger, callbacks = _named(config, "logger"), _named(config, "callbacks")
+    checkpoints = any(isinstance(callback, Checkpoint) for callback in callbacks)
+    no_validation = {"limit_val_batches": 0} if data.sets["val"] is None else {}
+    trainer = make_trainer(
+        config, logger=logger, callbacks=callbacks, enable_checkpointing=checkpoints, **no_validation
+    )
+    if config.stage == "fit":
+        _check_fit(config, trainer, data)
+    return trainer
+
+
+def _check_fit(config: DictConfig, trainer: L.Trainer, data: DOPDDataModule) -> None:
+    """What Lightning would say only after the models have loaded and been evaluated."""
+    if not trainer.loggers and any(isinstance(callback, LearningRateMonitor) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        raise ConfigError("callbacks.lr_monitor: there is no logger to log to; choose one, such as logger=csv")
+    if trainer.max_epochs == -1 and trainer.max_steps == -1:
+        raise ConfigError("trainer.max_steps: -1, with max_epochs=-1, never ends; give one of them")
+    check_range("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches, at_least=1)
+    interval = config.trainer.val_check_interval
+    batches = len(data.sets["train"]) // (data.batch_size * trainer.world_size)
+    if isinstance(interval, int) and interval > batches and trainer.check_val_every_n_epoch is not None:
+        raise ConfigError(
+            f"trainer.val_check_interval: {interval} is above the {batches} batches of an epoch; lower it, or count "
+            "across epochs with trainer.check_val_every_n_epoch=null"
+        )
 
 
 def _tokenizer(config: DictConfig, data: DOPDDataModule, prompt_format: PromptFormat) -> PreTrainedTokenizerBase:
     """The student's tokenizer, before its weights."""
-    student = config.student
-    if "architecture" not in student:
-        return load_tokenizer(student.name, trust_remote_code=student.trust_remote_code, revision=student.revision)
-    if student.tokenizer is not None:
-        return load_tokenizer(student.tokenizer)
-    return new_tokenizer(_training_texts(data, prompt_format), student.vocabulary_size)
+    if "architecture" not in config.student:
+        return _load_tokenizer(config, "student")
+    if config.student.tokenizer is not None:
+        with complaints_name(config, "student"):
+            return load_tokenizer(config.student.tokenizer)
+    return new_tokenizer(_training_texts(data, prompt_format), config.student.vocabulary_size)
+
+
+def _load_tokenizer(config: DictConfig, key: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a pretrained policy."""
+    node = OmegaConf.select(config, key)
+    with complaints_name(config, key):
+        return load_tokenizer(node.name, trust_remote_code=node.trust_remote_code, revision=node.revision)
 
 
 def _training_texts(data: DOPDDataModule, prompt_format: PromptFormat) -> Iterator[str]:
@@ -126,15 +188,16 @@ def _student(config: DictConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrain
     student = config.student
     if "architecture" in student:
         architecture: Any = OmegaConf.to_container(student.architecture, resolve=True)
-        return new_policy(architecture, tokenizer, seed=student.seed)
+        with complaints_name(config, "student"):
+            return new_policy(architecture, tokenizer, seed=student.seed)
     model: PreTrainedModel = make(config, "student")
     return model
 
 
 def _check_other_tokenizers(config: DictConfig, tokenizer: PreTrainedTokenizerBase) -> None:
     """Compare tokenizers before any weights are read."""
-    others = {"teacher": config.teacher, "reference": config.reference.get("model")}
-    for role, node in others.items():
-        if node:
-            other = load_tokenizer(node.name, trust_remote_code=node.trust_remote_code, revision=node.revision)
-            check_same_tokenizer(tokenizer, other, role)
+    for role, key in {"teacher": "teacher", "reference": "reference.model"}.items():
+        if OmegaConf.select(config, key):
+            other = _load_tokenizer(config, key)
+            with complaints_name(config, key):
+                check_same_tokenizer(tokenizer, other, role)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import hydra
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from dopd_lightning.cli.resolvers import register_resolvers
@@ -21,12 +22,14 @@ def main(config: DictConfig) -> float | None:
     _silence_dependencies()
     try:
         return run_stage(config)
-    except (ConfigError, DataError, NonFiniteLossError) as error:
+    except (ConfigError, DataError, NonFiniteLossError, MisconfigurationException) as error:
         # What the user can mend is said in a sentence; a traceback would bury it.
         raise SystemExit(f"\nerror: {error}") from error
 
 
 def _silence_dependencies() -> None:
-    """Deprecations inside Lightning and torchdata, which their releases will mend and users cannot."""
+    """Warnings about which users can do nothing: each has its cause inside Lightning or torchdata, or on purpose."""
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).* is deprecated")
     warnings.filterwarnings("ignore", message="'set_vital' is deprecated")
+    # Every run has a folder of its own, and so has one that goes on from another's checkpoint.
+    warnings.filterwarnings("ignore", message="The dirpath has changed from .*/checkpoints' to ")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dopd_lightning.errors import ConfigError, DataError
 
-_PLAIN = {int, float, str, bool, NoneType}
+_PLAIN: dict[Any, str] = {int: "int", float: "float", str: "str", bool: "bool", NoneType: "null"}
 
 
 def check_complete(config: DictConfig) -> None:
@@ -24,12 +24,14 @@ def check_complete(config: DictConfig) -> None:
     Raises:
         ConfigError: naming the key.
     """
-    for key in sorted(OmegaConf.missing_keys(config)):
-        raise ConfigError(f"{key}: has no value, and must be given ({key}=…)")
     try:
+        missing = OmegaConf.missing_keys(config)
         OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error.msg).splitlines()[0]}") from error
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    if missing:
+        key = min(missing)
+        raise ConfigError(f"{key}: has no value, and must be given ({key}=…)")
 
 
 def make(config: DictConfig, key: str, **arguments: Any) -> Any:
@@ -67,15 +69,16 @@ def complaints_name(config: DictConfig, key: str) -> Iterator[None]:
 
 
 def _check_types(node: DictConfig) -> None:
-    """Hold values to the annotations of our signatures: on the command line, a typing error is a string."""
-    target = str(node.get("_target_"))
-    if not target.startswith("dopd_lightning."):
+    """Hold values to the signature's annotations: what is mistyped on the command line is a string."""
+    try:
+        callable_ = get_object(str(node.get("_target_")))
+        hints = get_type_hints(callable_.__init__ if inspect.isclass(callable_) else callable_)
+    except (ImportError, NameError, TypeError, ValueError):  # instantiate says it, or it is not for us to know
         return
-    callable_ = get_object(target)
-    hints = get_type_hints(callable_.__init__ if inspect.isclass(callable_) else callable_)
     for name, value in node.items():
-        kinds = set(get_args(hints.get(name)) or [hints.get(name)])
-        if not kinds <= _PLAIN or type(value) in kinds or (type(value) is int and float in kinds):
+        hint = hints.get(str(name))
+        kinds = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
+        if not kinds <= _PLAIN.keys() or type(value) in kinds or (type(value) is int and float in kinds):
             continue
-        right = " or ".join(sorted("null" if kind is NoneType else kind.__name__ for kind in kinds))
-        raise ConfigError(f"{name}: {value!r} is {type(value).__name__}, and must be {right}")
+        right = " or ".join(sorted(_PLAIN[kind] for kind in kinds))
+        raise ConfigError(f"{name!s}: {value!r} is {type(value).__name__}, and must be {right}")

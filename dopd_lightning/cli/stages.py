@@ -6,15 +6,17 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 
 from dopd_lightning.callbacks import save_student
 from dopd_lightning.cli.build import Run, build, make_trainer
+from dopd_lightning.cli.make import check_complete
 from dopd_lightning.cli.summary import Summary, write_config
 from dopd_lightning.errors import ConfigError, check_choice
 
@@ -29,13 +31,22 @@ def run_stage(config: DictConfig) -> float | None:
     Raises:
         ConfigError, DataError: before models load where that is possible.
     """
+    check_complete(config)
     stage = _STAGES[check_choice("stage", config.stage, _STAGES)]
-    if config.ckpt_path is not None and not Path(config.ckpt_path).exists():
-        raise ConfigError(f"ckpt_path: there is no {config.ckpt_path!r}; give the path of a .ckpt file")
+    if type(config.seed) is not int or not 0 <= config.seed < 2**32:
+        raise ConfigError(f"seed: {config.seed!r} must be a whole number from 0 to {2**32 - 1}")
+    if config.stage == "export" and config.ckpt_path is None:
+        raise ConfigError("ckpt_path: stage=export needs the checkpoint to export; give ckpt_path=<file>.ckpt")
+    checkpoint = None if config.ckpt_path is None else _read_checkpoint(str(config.ckpt_path))
     L.seed_everything(config.seed, workers=True, verbose=False)
     run = build(config)
+    if checkpoint is not None:  # before anything is evaluated
+        run.module.on_load_checkpoint(checkpoint)
     write_config(config, run.folder)
-    metrics = stage(run)
+    try:
+        metrics = stage(run)
+    finally:
+        _end_wandb(run)
     if config.objective is not None and metrics and config.objective not in metrics:
         log.warning("objective: this run measured no %r; it measured %s", config.objective, ", ".join(sorted(metrics)))
     return metrics.get(config.objective)
@@ -54,9 +65,7 @@ def fit(run: Run) -> Metrics:
     summary.seconds = time.monotonic() - start
     summary.steps = run.trainer.global_step
     metrics = _floats(run.trainer.callback_metrics)
-    if run.trainer.interrupted:
-        log.warning("the run was interrupted after %d steps; resume with ckpt_path=…", summary.steps)
-    elif has_test and evaluate.student_after:
+    if has_test and evaluate.student_after:
         summary.accuracy["student_after"] = metrics["test/accuracy"] = _accuracy(run, "student")
     summary.regimes = run.module.regime_counts.shares()
     if run.trainer.is_global_zero:
@@ -89,18 +98,39 @@ def predict(run: Run) -> Metrics:
 
 def export(run: Run) -> Metrics:
     """The student of a checkpoint in Hugging Face format, in ``student/``."""
-    if run.config.ckpt_path is None:
-        raise ConfigError("ckpt_path: stage=export needs the checkpoint to export; give ckpt_path=<file>.ckpt")
-    checkpoint = torch.load(run.config.ckpt_path, map_location="cpu", weights_only=True)
-    run.module.on_load_checkpoint(checkpoint)
-    run.module.load_state_dict(checkpoint["state_dict"], strict=False)
+    run.module.load_state_dict(_read_checkpoint(run.config.ckpt_path)["state_dict"], strict=False)
     save_student(run.module, run.folder / "student")
     log.info("student: %s", run.folder / "student")
     return {}
 
 
+def _read_checkpoint(path: str) -> dict[str, Any]:
+    """A checkpoint with its tensors left in the file until they are used.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except OSError as error:
+        raise ConfigError(f"ckpt_path: {path!r}: {error.strerror}; give the path of a .ckpt file") from error
+    except (RuntimeError, UnpicklingError):
+        checkpoint = {}
+    if "state_dict" not in checkpoint:
+        raise ConfigError(f"ckpt_path: {path!r} is not a checkpoint of a run; give the path of a .ckpt file")
+    return checkpoint
+
+
+def _end_wandb(run: Run) -> None:
+    """End W&B's run, or the next job of a sweep, in this same process, would log to it."""
+    if any(isinstance(logger, WandbLogger) for logger in run.trainer.loggers):
+        import wandb  # takes a second, which runs without it need not wait for
+
+        wandb.finish()
+
+
 def _accuracy(run: Run, role: str) -> float:
-    """Accuracy on ``data.test`` of the student or teacher, with a Trainer of its own so that the run's logs are the run's."""
+    """Accuracy on ``data.test`` of the student or teacher; with a Trainer of its own, so that it is not in the logs."""
     trainer = make_trainer(run.config, logger=False, callbacks=[], enable_checkpointing=False)
     with run.module.answering_as(role):
         (metrics,) = trainer.test(run.module, run.data, verbose=False)

@@ -17,7 +17,8 @@ class Summary:
     """Of one fit.
 
     Attributes:
-        accuracy: greedy accuracy on ``data.test`` of ``teacher``, ``student_before``, ``student_after``, where measured.
+        accuracy: greedy accuracy on ``data.test`` of ``teacher``, ``student_before``, ``student_after``, as far as
+            measured.
         problems: how many problems that is.
         steps: optimizer steps.
         seconds: wall-clock time of training, evaluation around it not included.
@@ -44,7 +45,7 @@ class Summary:
             table.add_row(who.replace("_", " "), f"{accuracy:.1%} of {self.problems} held-out problems")
         for regime, share in self.regimes.items():
             table.add_row(f"regime {regime}", f"{share:.1%} of response tokens")
-        for name in ("student", "summary.json", "config.yaml", "checkpoints", "csv", "wandb"):
+        for name in ("student", "summary.json", "config.yaml", "checkpoints", "csv", "tensorboard", "wandb"):
             if (folder / name).exists():
                 table.add_row(name, os.path.relpath(folder / name))
         Console().print(table)

@@ -149,7 +149,8 @@ def routing(
     teacher = teacher_logp.detach()[mask].float().cpu()
     reference = reference_logp.detach()[mask].float().cpu()
     gap, teacher_prob, reference_prob = advantage_gap(teacher, reference), teacher.exp(), reference.exp()
-    limits = thresholds(gap, teacher_prob, reference_prob, outlier_fraction=outlier_fraction, normalize=normalize)
+    everyones = _of_all_processes(torch.stack([gap, teacher_prob, reference_prob], dim=1))
+    limits = thresholds(*everyones.unbind(dim=1), outlier_fraction=outlier_fraction, normalize=normalize)
 
     light = gap.double() < limits.gap
     likely = (
@@ -167,6 +168,18 @@ def routing(
     return Routing(full, limits)
 
 
+def _of_all_processes(rows: Tensor) -> Tensor:
+    """The rows of every process one below the other, ``(tokens, …)``: routing must not depend on how many there are.
+
+    Every process has to call it, one without a single token too.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return rows
+    parts: list[Tensor] = [rows] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, rows)
+    return torch.cat(parts)
+
+
 def route(
     teacher_logp: Tensor,
     reference_logp: Tensor,
@@ -182,6 +195,8 @@ def route(
 
         A <  mean A:  LH if q_T + q_R >= mean q_T + mean q_R, else LL
         A >= mean A:  HT if q_T >= q_R, else HS
+
+    Under torch.distributed the means are over the tokens of all processes, and all have to call it.
 
     Args:
         teacher_logp: ``(batch, response)``, log-probability of the sampled token under the privileged teacher.

@@ -31,6 +31,7 @@ class Modes(L.Callback):
 
 def test_the_student_trains_in_train_mode_and_the_sources_never_do(make_module, make_policy, make_trainer, examples):
     module = make_module(make_policy(0).eval(), make_policy(1).train(), "snapshot")
+    module.eval()  # as one that was evaluated before
     modes = Modes()
     trainer = make_trainer(callbacks=[modes], max_epochs=2, num_sanity_val_steps=1)
     trainer.fit(module, DataLoader([examples] * 2, batch_size=None), DataLoader([examples[:1]], batch_size=None))

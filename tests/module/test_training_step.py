@@ -131,6 +131,17 @@ def test_rollouts_are_the_bare_students(make_module, make_policy, tokenizer, exa
     assert Responses(record.response_ids, record.mask).tokens() == alone
 
 
+def test_any_of_the_students_ends_ends_a_rollout(make_module, make_policy, examples):
+    rollout = StudentRollout(max_new_tokens=5, samples_per_prompt=1, temperature=0)
+    whole = make_module(rollout=rollout).training_step(examples, 0)["record"].response_ids
+    student = make_policy(0)
+    student.generation_config.eos_token_id = [int(whole[0, 2]), int(whole[1, 1])]
+    record = make_module(student, rollout=rollout).training_step(examples, 0)["record"]
+    last = [response[-1] for response in Responses(record.response_ids, record.mask).tokens()[:2]]
+    assert set(last) <= set(student.generation_config.eos_token_id)
+    assert record.mask.sum(1)[:2].tolist() <= [3, 2]
+
+
 def test_a_teachers_rollouts_are_under_its_privileged_prompt(make_module, make_policy, tokenizer, examples):
     rollout = TeacherRollout(max_new_tokens=5, samples_per_prompt=1, temperature=0)
     record = make_module(rollout=rollout, fusion=Data()).training_step(examples, 0)["record"]
@@ -247,6 +258,12 @@ def test_privileged_access_is_drawn_for_each_example(make_module, examples):
 def test_a_prompt_beyond_the_limit_is_refused_and_not_cut(make_module, examples):
     module = make_module(prompt_format=PromptFormat(max_tokens=10))
     with pytest.raises(DataError, match=r"a prompt has \d+ tokens .*max_tokens=10"):
+        module.training_step(examples, 0)
+
+
+def test_a_prompt_that_leaves_no_positions_for_its_response_is_refused(make_module, examples):
+    module = make_module(rollout=DatasetRollout(max_new_tokens=508))  # of the 512 positions of the tiny policies
+    with pytest.raises(DataError, match=r"at most 4 .*positions must hold rollout.max_new_tokens=508 more"):
         module.training_step(examples, 0)
 
 

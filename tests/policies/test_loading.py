@@ -35,7 +35,7 @@ def test_an_unknown_dtype(folder):
 
 def test_a_folder_with_a_model_alone_is_no_tokenizer(tmp_path, make_policy):
     make_policy().config.save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="has no vocabulary; is there a tokenizer.json"):
+    with pytest.raises(ConfigError, match="has no vocabulary"):
         load_tokenizer(tmp_path)
 
 

@@ -96,5 +96,5 @@ def test_settings_that_cannot_work(options, message):
 
 
 def test_a_model_for_a_kind_that_makes_its_own(make_policy):
-    with pytest.raises(ConfigError, match="reference.kind=snapshot: a model was given"):
+    with pytest.raises(ConfigError, match=r"reference\.kind=snapshot: a model was given"):
         Reference("snapshot", make_policy())

@@ -90,14 +90,16 @@ def test_the_generation_config_is_put_back_when_generation_fails(write, make_pol
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_samples_follow_the_policy_at_the_sampling_temperature(write, make_policy, tokenizer, temperature):
-    policy = make_policy(initializer_range=0.05)
+    policy = make_policy(initializer_range=0.3)
     torch.manual_seed(0)
     sampling = Sampling(max_new_tokens=1, temperature=temperature)
     samples = torch.tensor(write(policy, [[40]], sampling, samples_per_prompt=4000))[:, 0]
-    probs = (policy(input_ids=torch.tensor([[40]])).logits[0, -1, : len(tokenizer)] / temperature).softmax(-1).detach()
-    for token in (int(probs.argmax()), int(probs.argmin())):
-        p = probs[token].item()
-        assert (samples == token).float().mean().item() == pytest.approx(p, abs=5 * (p * (1 - p) / 4000) ** 0.5)
+    logits = policy(input_ids=torch.tensor([[40]])).logits[0, -1, : len(tokenizer)].detach()
+    likeliest = int(logits.argmax())
+    expected, other = ((logits / t).softmax(-1)[likeliest].item() for t in (temperature, 3 - temperature))
+    tolerance = 5 * (expected * (1 - expected) / 4000) ** 0.5
+    assert (samples == likeliest).float().mean().item() == pytest.approx(expected, abs=tolerance)
+    assert other != pytest.approx(expected, abs=2 * tolerance), "or the test could not tell them apart"
 
 
 def test_the_padding_of_a_padded_vocabulary_is_never_written(write, make_policy, tokenizer):

@@ -1,0 +1,81 @@
+"""``python -m dopd_lightning`` as users run it: processes of their own, and what they print and leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+
+@pytest.fixture
+def command(models, lines, tmp_path):
+    """Run the command line in ``tmp_path``, on little data, for a step."""
+    small = [
+        f"student.name={models}/student",
+        f"teacher.name={models}/teacher",
+        f"data.train.path={lines}",
+        f"data.val.path={lines}",
+        *("fusion.top_k=8", "rollout.max_new_tokens=4", "data.batch_size=2", "trainer.max_steps=1"),
+        *("trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "logger=none"),
+    ]
+
+    def run(*arguments, multirun=False):
+        sweep = ["-m"] if multirun else []
+        return subprocess.run(
+            [sys.executable, "-m", "dopd_lightning", *sweep, *small, *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+def summaries(folder):
+    """Of each job of a sweep, in order: what was overridden, and its summary."""
+    jobs = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    return [
+        (OmegaConf.load(job / ".hydra" / "overrides.yaml"), json.loads((job / "summary.json").read_text()))
+        for job in jobs
+    ]
+
+
+def test_what_cannot_work_is_a_sentence_and_a_status(command):
+    ended = command("fusion.normalize=l2")
+    assert ended.returncode == 1
+    assert ended.stderr.strip() == "error: fusion.normalize: 'l2' is not one of minmax, none, zscore"
+    assert "Traceback" not in ended.stdout
+
+
+def test_a_sweep_has_a_folder_for_each_combination(command, tmp_path):
+    ended = command("fusion=dopd,teacher", "seed=1,2", "name=sweep", multirun=True)
+    assert ended.returncode == 0, ended.stderr
+    (folder,) = (tmp_path / "runs" / "sweep").glob("multirun_*")
+    jobs = summaries(folder)
+    varied = [[item for item in overrides if item.startswith(("fusion=", "seed="))] for overrides, _ in jobs]
+    assert varied == [[f"fusion={rule}", f"seed={seed}"] for rule in ("dopd", "teacher") for seed in (1, 2)]
+    assert [summary["steps"] for _, summary in jobs] == [1] * 4
+    assert [bool(summary["regimes"]) for _, summary in jobs] == [True, True, False, False]
+    for job in range(4):
+        assert (folder / str(job) / "student" / "model.safetensors").exists()
+
+
+def test_optuna_searches_and_receives_the_objective(command, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    search = [f"hydra.sweeper.{setting}" for setting in ("n_trials=2", "n_jobs=1", "sampler.seed=0")]
+    rate = "optimizer.lr=tag(log,interval(1e-4,1e-2))"
+    metric = "objective=train/response_length"
+    ended = command("hydra/sweeper=optuna", *search, rate, metric, "name=search", multirun=True)
+    assert ended.returncode == 0, ended.stderr
+    (folder,) = (tmp_path / "runs" / "search").glob("multirun_*")
+    rates = {item for overrides, _ in summaries(folder) for item in overrides if item.startswith("optimizer.lr=")}
+    assert len(rates) == 2
+    best = OmegaConf.load(folder / "optimization_results.yaml")
+    assert 1 <= best.best_value <= 4
+    assert f"optimizer.lr={best.best_params['optimizer.lr']}" in rates

@@ -1,0 +1,239 @@
+"""Each stage on tiny policies: what it runs, what it returns and what it leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from dopd_lightning.cli.stages import run_stage
+
+pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed from .*/run1/checkpoints' to ")
+
+CONF = Path(str(files("dopd_lightning.conf")))
+
+
+def choices(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def weights(folder):
+    return AutoModelForCausalLM.from_pretrained(folder).state_dict()
+
+
+@pytest.fixture
+def run(configured, tmp_path):
+    """Run a stage in a folder of its own, ``run.folder`` until the next, and return its objective."""
+
+    def stage(*overrides, **where):
+        stage.count += 1
+        stage.folder = tmp_path / f"run{stage.count}"
+        return run_stage(configured(*overrides, f"paths.output_dir={stage.folder}", **where))
+
+    stage.count = 0
+    return stage
+
+
+def metrics_of(run):
+    with (run.folder / "csv" / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+# ------------------------------------------------------------------------------------------------------- fit
+
+
+def test_fit_leaves_a_summary_the_configuration_logs_a_checkpoint_and_the_student(run, models, tokenizer):
+    sets = ("train", "val", "test")
+    objective = run("module.verifier=numeric", "objective=test/accuracy", sets=sets)
+
+    summary = json.loads((run.folder / "summary.json").read_text())
+    assert set(summary) == {"accuracy", "problems", "steps", "seconds", "regimes"}
+    assert list(summary["accuracy"]) == ["teacher", "student_before", "student_after"]
+    assert all(0 <= accuracy <= 1 for accuracy in summary["accuracy"].values())
+    assert objective == summary["accuracy"]["student_after"]
+    assert (summary["problems"], summary["steps"]) == (4, 2)
+    assert summary["seconds"] > 0
+    assert set(summary["regimes"]) == {"LH", "LL", "HT", "HS"}
+    assert sum(summary["regimes"].values()) == pytest.approx(1)
+
+    config = OmegaConf.load(run.folder / "config.yaml")
+    assert "${" not in (run.folder / "config.yaml").read_text()
+    assert (config.fusion.top_k, config.fusion.beta_weak, config.module.verifier) == (8, 0.3, "numeric")
+
+    rows = metrics_of(run)
+    assert {row["step"] for row in rows} == {"0", "1"}
+    assert {"train/loss", "train/gap", "val/accuracy"} <= set(rows[0])
+    assert "test/accuracy" not in rows[0], "the evaluations around training have their own Trainer"
+
+    assert (run.folder / "checkpoints" / "last.ckpt").exists()
+    student = weights(run.folder / "student")
+    assert any(not torch.equal(student[name], before) for name, before in weights(models / "student").items())
+    assert AutoTokenizer.from_pretrained(run.folder / "student").get_vocab() == tokenizer.get_vocab()
+
+
+def test_it_returns_the_metric_that_the_objective_names(run):
+    assert 0 <= run(sets=("train", "val")) <= 1, "val/accuracy by default"
+    assert run("objective=train/loss") > 0
+    assert run("objective=null") is None
+
+
+def test_an_objective_that_was_not_measured_is_said_and_is_nothing(run, caplog):
+    assert run("objective=val/accurracy", sets=("train", "val")) is None
+    assert "objective: this run measured no 'val/accurracy'; it measured train/cut_share" in caplog.text
+
+
+@pytest.mark.parametrize("who", ["teacher", "student_before", "student_after"])
+def test_an_evaluation_around_training_can_be_left_out(run, who):
+    run(f"evaluate.{who}=false", sets=("train", "test"))
+    accuracy = json.loads((run.folder / "summary.json").read_text())["accuracy"]
+    assert set(accuracy) == {"teacher", "student_before", "student_after"} - {who}
+
+
+def test_the_same_seed_gives_the_same_student_and_another_another(run):
+    students = []
+    for seed in (1, 1, 2):
+        run(f"seed={seed}")
+        students.append(weights(run.folder / "student"))
+    assert all(torch.equal(students[0][name], students[1][name]) for name in students[0])
+    assert any(not torch.equal(students[0][name], students[2][name]) for name in students[0])
+
+
+def test_evaluation_before_training_changes_nothing_in_it(run):
+    run("evaluate.teacher=false", "evaluate.student_before=false", "rollout=dataset", sets=("train", "test"))
+    without = weights(run.folder / "student")
+    run("rollout=dataset", sets=("train", "test"))
+    student = weights(run.folder / "student")
+    assert all(torch.equal(student[name], without[name]) for name in without)
+
+
+def test_a_checkpoint_is_gone_on_from(run):
+    run("trainer.max_steps=1")
+    checkpoint = run.folder / "checkpoints" / "last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 1
+    run(f"ckpt_path={checkpoint}", "trainer.max_steps=3", "trainer.max_epochs=5")
+    assert json.loads((run.folder / "summary.json").read_text())["steps"] == 3
+    assert torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+
+
+@pytest.mark.parametrize("fusion", choices("fusion"))
+def test_every_fusion_rule_trains(run, fusion):
+    rollout = "dataset" if fusion == "data" else "student"
+    assert run(f"fusion={fusion}", f"rollout={rollout}", "objective=train/loss") is not None
+    assert json.loads((run.folder / "summary.json").read_text())["steps"] == 2
+
+
+@pytest.mark.parametrize("rollout", choices("rollout"))
+def test_every_rollout_trains(run, rollout):
+    assert run(f"rollout={rollout}", "objective=train/loss") is not None
+
+
+@pytest.mark.parametrize("reference", choices("reference"))
+def test_every_reference_trains(run, reference, models):
+    name = [f"reference.model.name={models}/other"] if reference == "model" else []
+    assert run(f"reference={reference}", *name, "objective=train/loss") is not None
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_it_trains_in_bfloat16(run, precision):
+    assert run(f"precision={precision}", "objective=train/loss") is not None
+
+
+def test_a_student_from_nothing_learns_its_tokenizer_from_the_training_data(run):
+    few = ["vocabulary_size=300", "architecture.hidden_size=16", "architecture.num_hidden_layers=1"]
+    scratch = ["student=scratch", "teacher=none", "fusion=data", "rollout=dataset", *(f"student.{it}" for it in few)]
+    run(*scratch)
+    tokenizer = AutoTokenizer.from_pretrained(run.folder / "student")
+    assert " 2" in {tokenizer.decode([token]) for token in tokenizer.encode("Add 1 2.")}
+    assert "Add" in {tokenizer.decode([token]) for token in tokenizer.encode("Add 1 2.")}, "merged: it is in the data"
+    assert AutoModelForCausalLM.from_pretrained(run.folder / "student").config.vocab_size == len(tokenizer)
+
+    checkpoint = run.folder / "checkpoints" / "last.ckpt"
+    run(*scratch, "stage=test", f"ckpt_path={checkpoint}", sets=("train", "test"))  # the same tokenizer again
+
+
+# ---------------------------------------------------------------------------------------- the other stages
+
+
+@pytest.mark.parametrize(("stage", "name"), [("validate", "val"), ("test", "test")])
+def test_validate_and_test_return_the_accuracy(run, stage, name, models):
+    right = run(f"stage={stage}", f"objective={name}/accuracy", "module.verifier=numeric", sets=(name,))
+    assert 0 <= right <= 1
+    assert not (run.folder / "student").exists()
+
+
+def test_predict_leaves_an_answer_to_each_prompt_in_order(run, lines):
+    assert run("stage=predict", sets=("predict",)) is None
+    written = [json.loads(line) for line in (run.folder / "predictions.jsonl").read_text().splitlines()]
+    asked = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [row["prompt"] for row in written] == [row["prompt"] for row in asked]
+    assert [row["answer"] for row in written] == [row["answer"] for row in asked]
+    assert all(isinstance(row["response"], str) for row in written)
+
+
+def test_a_checkpoint_takes_the_place_of_the_configured_student(run, models):
+    run()
+    student, checkpoint = run.folder / "student", run.folder / "checkpoints" / "last.ckpt"
+    trained = weights(student)
+
+    run("stage=export", f"ckpt_path={checkpoint}", f"student.name={models}/other", sets=())
+    exported = weights(run.folder / "student")
+    assert exported.keys() == trained.keys()
+    assert all(torch.equal(exported[name], trained[name]) for name in trained)
+
+    run("stage=predict", f"ckpt_path={checkpoint}", f"student.name={models}/other", sets=("predict",))
+    answers = (run.folder / "predictions.jsonl").read_text()
+    run("stage=predict", f"student.name={student}", sets=("predict",))
+    assert (run.folder / "predictions.jsonl").read_text() == answers
+
+
+# ---------------------------------------------------------------------------------- loggers and callbacks
+
+
+def test_several_loggers_at_once_each_in_its_folder(run):
+    run("logger=[csv,tensorboard]")
+    assert (run.folder / "csv" / "metrics.csv").exists()
+    assert list((run.folder / "tensorboard").glob("events.*"))
+
+
+def test_wandb_without_an_account_leaves_an_offline_run_for_each_job(run, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for _ in range(2):  # as in a sweep: one process, several runs
+        run("logger=wandb")
+        assert len(list((run.folder / "wandb").glob("offline-run-*/run-*.wandb"))) == 1
+
+
+@pytest.mark.parametrize("none", ["none", "[]"])
+def test_without_loggers_and_callbacks_there_are_the_summary_and_the_configuration(run, none):
+    run(f"logger={none}", f"callbacks={none}")
+    assert sorted(path.name for path in run.folder.iterdir()) == ["config.yaml", "summary.json"]
+
+
+@pytest.mark.parametrize(("callback", "folder"), [("checkpoint", "checkpoints"), ("export_student", "student")])
+def test_a_callback_is_switched_off_by_null(run, callback, folder):
+    run(f"callbacks.{callback}=null")
+    left = {path.name for path in run.folder.iterdir()}
+    assert {"checkpoints", "student"} - left == {folder}
+
+
+def test_the_learning_rate_is_logged(run):
+    run("callbacks=lr_monitor", "optimizer.lr=0.25", "scheduler=constant")
+    rates = {rate for row in metrics_of(run) for name, rate in row.items() if name.startswith("lr-") and rate}
+    assert rates == {"0.25"}
+
+
+# ---------------------------------------------------------------------------------------------- debugging
+
+
+@pytest.mark.filterwarnings("ignore:You requested to overfit but enabled train dataloader shuffling")
+@pytest.mark.parametrize(("debug", "steps"), [("fast", 1), ("overfit", 40), ("anomaly", 2), ("profile", 2)])
+def test_debugging_runs(run, debug, steps):
+    longer = ["trainer.max_steps=-1"] if debug == "overfit" else ["trainer.max_steps=2"]
+    run(f"+debug={debug}", *longer, sets=("train", "val"))
+    assert json.loads((run.folder / "summary.json").read_text())["steps"] == steps
