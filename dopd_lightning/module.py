@@ -195,8 +195,8 @@ class DOPDModule(L.LightningModule):
         if not 0 < len(ids) <= self.prompt_limit:
             raise DataError(
                 f"a prompt has {len(ids)} tokens ({str(example['prompt'])[:60]!r}…); prompts have at least one and at "
-                f"most {self.prompt_limit} (prompt_format.max_tokens={self.prompt_format.max_tokens}, and the policies' "
-                f"positions must hold rollout.max_new_tokens={self.rollout.sampling.max_new_tokens} more)"
+                f"most {self.prompt_limit} (prompt_format.max_tokens={self.prompt_format.max_tokens}, and the "
+                f"policies' positions must hold rollout.max_new_tokens={self.rollout.sampling.max_new_tokens} more)"
             )
         return ids
 
