@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import sys
+from typing import get_args
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from dopd_lightning.errors import ConfigError
+from dopd_lightning.data import Verifier, get_verifier
+from dopd_lightning.divergence import Reduction
+from dopd_lightning.errors import ConfigError, check_choice, check_range
 from dopd_lightning.fusion import FusionRule
 from dopd_lightning.policies import check_same_tokenizer, shared_vocabulary_size, tokenizer_of
 from dopd_lightning.rollout import Rollout
+
+
+def check_settings(reduction: str, loss_temperature: float, verifier: str | Verifier) -> None:
+    """Refuse settings of the module that cannot work; this needs no model loaded.
+
+    Raises:
+        ConfigError: listing the choices, or stating the range.
+    """
+    check_choice("reduction", reduction, get_args(Reduction))
+    check_range("loss_temperature", loss_temperature, above=0)
+    get_verifier(verifier)
 
 
 def check_teacher_given(teacher: object, fusion: FusionRule, rollout: Rollout) -> None:

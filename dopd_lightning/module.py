@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any, get_args
+from typing import Any
 
 import lightning as L
 import torch
@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from dopd_lightning.consistency import check_policies, check_teacher_given, room_for_prompt
+from dopd_lightning.consistency import check_policies, check_settings, check_teacher_given, room_for_prompt
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
 from dopd_lightning.divergence import Reduction, reduce_loss, token_losses
 from dopd_lightning.errors import ConfigError, DataError, check_choice, check_range
@@ -111,8 +111,9 @@ class DOPDModule(L.LightningModule):
         self.rollout = rollout if rollout is not None else StudentRollout()
         self.prompt_format = prompt_format if prompt_format is not None else PromptFormat()
         self.privileged = privileged if privileged is not None else PrivilegedAccess()
-        self.reduction = check_choice("reduction", reduction, get_args(Reduction))
-        self.loss_temperature = check_range("loss_temperature", loss_temperature, above=0)
+        check_settings(reduction, loss_temperature, verifier)
+        self.reduction = reduction
+        self.loss_temperature = loss_temperature
         self.verifier = get_verifier(verifier)
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.cli.make import complaints_name, make
-from dopd_lightning.consistency import check_teacher_given, check_top_k
+from dopd_lightning.consistency import check_settings, check_teacher_given, check_top_k
 from dopd_lightning.data import DOPDDataModule, PromptFormat
 from dopd_lightning.errors import ConfigError, check_range
 from dopd_lightning.module import DOPDModule
@@ -54,6 +54,10 @@ def build(config: DictConfig) -> Run:
         for key in ("fusion", "rollout", "prompt_format", "privileged", "optimizer", "scheduler", "reference")
         if not (key == "reference" and reference_is_model)
     }
+    # A partial: Hydra would turn dataclasses among the arguments into configuration.
+    module = make(config, "module", _partial_=True)
+    with complaints_name(config, "module"):
+        check_settings(*(module.keywords[name] for name in ("reduction", "loss_temperature", "verifier")))
     check_teacher_given(config.teacher or None, parts["fusion"], parts["rollout"])
     _try_optimizer(parts["optimizer"], parts["scheduler"])
     data = _data(config)
@@ -66,8 +70,6 @@ def build(config: DictConfig) -> Run:
     _check_other_tokenizers(config, tokenizer)
     if reference_is_model:
         parts["reference"] = make(config, "reference")
-    # A partial first: Hydra would turn dataclasses among the arguments into configuration.
-    module = make(config, "module", _partial_=True)
     student = _student(config, tokenizer)
     teacher = make(config, "teacher") if config.teacher else None
     with complaints_name(config, "module"):

@@ -47,7 +47,7 @@ def run_stage(config: DictConfig) -> float | None:
         metrics = stage(run)
     finally:
         _end_wandb(run)
-    if config.objective is not None and metrics and config.objective not in metrics:
+    if config.stage == "fit" and config.objective is not None and config.objective not in metrics:
         log.warning("objective: this run measured no %r; it measured %s", config.objective, ", ".join(sorted(metrics)))
     return metrics.get(config.objective)
 

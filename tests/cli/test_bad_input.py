@@ -64,6 +64,8 @@ class TestBeforeAnyModelLoads:
             (["fusion.regimes=[LH,XX]"], "fusion.regimes: 'XX' is not one of HS, HT, LH, LL"),
             (["reference.kind=twin"], "reference.kind: 'twin' is not one of ema, model, snapshot, student"),
             (["rollout=mixed", "rollout.off_policy=web"], "rollout.off_policy: 'web' is not one of dataset, teacher"),
+            (["module.verifier=vibes"], "module.verifier: 'vibes' is not one of exact, math_verify, numeric, reason"),
+            (["module.reduction=sum"], "module.reduction: 'sum' is not one of rollout, token"),
             (["prompt_format.overlong=cut"], "prompt_format.overlong: 'cut' is not one of drop, fail"),
             (["trainer.precision=8"], "trainer: Precision 8 is invalid. Allowed precision values"),
             (["trainer.strategy=fast"], "trainer: You selected an invalid strategy name: `strategy='fast'`"),
@@ -86,6 +88,7 @@ class TestBeforeAnyModelLoads:
             (["seed=-1"], "seed: -1 must be a whole number from 0 to 4294967295"),
             (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
             (["rollout.max_new_tokens=0"], "rollout.max_new_tokens: 0 must be at least 1"),
+            (["module.loss_temperature=0"], "module.loss_temperature: 0 must be above 0"),
             (["privileged.student=2"], "privileged.student: 2 must be at least 0 and at most 1"),
             (["reference=ema", "reference.decay=2"], "reference.decay: 2 must be at least 0 and at most 1"),
             (["data.num_workers=-1"], "data.num_workers: -1 must be at least 0"),
@@ -212,12 +215,6 @@ class TestBeforeAnyModelLoads:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (
-            ["module.verifier=vibes"],
-            "module.verifier: 'vibes' is not one of exact, math_verify, numeric, reasoning_gym",
-        ),
-        (["module.reduction=sum"], "module.reduction: 'sum' is not one of rollout, token"),
-        (["module.loss_temperature=0"], "module.loss_temperature: 0 must be above 0"),
         (["student.dtype=float8"], "student.dtype: 'float8' is not one of auto, bfloat16, float16, float32"),
         (
             ["rollout.max_new_tokens=600"],
