@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import get_args
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.data import Verifier, get_verifier
 from dopd_lightning.divergence import Reduction
 from dopd_lightning.errors import ConfigError, check_choice, check_range
 from dopd_lightning.fusion import FusionRule
-from dopd_lightning.policies import check_same_tokenizer, shared_vocabulary_size, tokenizer_of
+from dopd_lightning.policies import (
+    Reference,
+    check_same_tokenizer,
+    end_of_sequence_ids,
+    shared_vocabulary_size,
+    tokenizer_of,
+)
 from dopd_lightning.rollout import Rollout
 
 
@@ -27,24 +38,48 @@ def check_settings(reduction: str, loss_temperature: float, verifier: str | Veri
 
 
 def check_teacher_given(teacher: object, fusion: FusionRule, rollout: Rollout) -> None:
-    """Refuse a missing teacher; this needs no model loaded.
+    """Refuse a missing teacher, and responses that the fusion rule cannot use; this needs no model loaded.
 
     Raises:
-        ConfigError: if there is none, but the fusion rule or the rollout needs one.
+        ConfigError: if there is no teacher, but the fusion rule or the rollout needs one; as `check_sampled_support`.
     """
     for who, needs in (("fusion rule", "teacher" in fusion.needs), ("rollout", rollout.needs_teacher)):
         if teacher is None and needs:
             raise ConfigError(f"teacher: there is none, but the {who} needs one; give a model, or choose another {who}")
+    check_sampled_support(fusion, rollout)
+
+
+def check_sampled_support(fusion: FusionRule, rollout: Rollout) -> None:
+    """Refuse ``support=sampled`` for responses that are no plain samples of the student: it would be biased.
+
+    Raises:
+        ConfigError: naming the rollout's setting.
+    """
+    if getattr(fusion, "support", None) != "sampled":
+        return
+    if not rollout.student_writes:
+        raise ConfigError(
+            "fusion.support: 'sampled' needs responses that the student wrote, and this rollout takes others; choose "
+            "rollout=student, or the support top_k or full"
+        )
+    for name, plain in {"temperature": 1, "top_p": 1, "top_k": 0}.items():
+        value = getattr(rollout.sampling, name)
+        if value != plain:
+            raise ConfigError(
+                f"rollout.{name}: {value} draws from another distribution than the student's, and fusion.support="
+                f"sampled would be biased; use {plain}, or the support top_k or full"
+            )
 
 
 def check_top_k(fusion: FusionRule, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse a support larger than the vocabulary; this needs no model loaded.
 
     Raises:
-        ConfigError: if the rule's ``top_k`` is above the number of tokens.
+        ConfigError: if the rule takes a top-K, and its ``top_k`` is above the number of tokens.
     """
     top_k, size = getattr(fusion, "top_k", 0), max(tokenizer.get_vocab().values()) + 1
-    if top_k > size:
+    takes_top_k = getattr(fusion, "support", None) in ("top_k", None)  # None: DOPD's regimes have supports of their own
+    if takes_top_k and top_k > size:
         raise ConfigError(f"fusion.top_k: {top_k} is above the vocabulary of {size} tokens; choose at most that")
 
 
@@ -70,32 +105,104 @@ def check_policies(
     """
     for number, (role, policy) in enumerate(policies.items()):
         for other in list(policies)[:number]:
-            if policy is policies[other]:
-                raise ConfigError(
-                    f"{role}: it is the same model object as the {other}, so that there is nothing to compare; load it "
-                    "twice, or choose another model (for the student as its own reference: reference='student')"
-                )
+            _check_two_models(role, policy, other, policies[other])
         if role != "student" and (tokenizers.get(role) is not None or policy.name_or_path):
             # A model built in memory has no tokenizer of its own: the vocabulary sizes are all that can be compared.
-            check_same_tokenizer(tokenizer, tokenizer_of(policy, tokenizers.get(role)), role)
+            own = tokenizer_of(policy, tokenizers.get(role))
+            check_same_tokenizer(tokenizer, own, role)
+            if role == "teacher":
+                ends = end_of_sequence_ids(policies["student"], tokenizer)
+                _warn_of_other_ends(end_of_sequence_ids(policy, own), ends)
     size = shared_vocabulary_size(tokenizer, policies)
     check_top_k(fusion, tokenizer)
     return size
 
 
-def room_for_prompt(policies: dict[str, PreTrainedModel], rollout: Rollout) -> int:
+def _check_two_models(role: str, policy: PreTrainedModel, other: str, other_policy: PreTrainedModel) -> None:
+    """Refuse one object in two roles, and sources of the same weights: their gap would be 0 at every token.
+
+    Weights that begin as the student's are another matter: the student's will change.
+    """
+    if "student" in (role, other):
+        if policy is other_policy:
+            raise ConfigError(
+                f"{role}: it is the same model object as the {other}, so that there is nothing to compare; load it "
+                "twice, or choose another model (for the student as its own reference: reference='student')"
+            )
+        return
+    origins = [(model.name_or_path, getattr(model.config, "_commit_hash", None)) for model in (policy, other_policy)]
+    if policy is other_policy or (policy.name_or_path and origins[0] == origins[1]):
+        raise ConfigError(
+            f"{role}: it is the same model as the {other} ({policy.name_or_path or 'one object'}), so that their gap "
+            "is 0 at every token; choose another model, or a reference of another kind"
+        )
+
+
+def _warn_of_other_ends(teacher: list[int], student: list[int]) -> None:
+    if not set(teacher) & set(student):
+        rank_zero_warn(
+            f"teacher and student end their texts with different tokens (ids {teacher} and {student}): the student's "
+            "decide where a response ends, and a teacher that finds them unlikely teaches it to go on. Choose two "
+            "models that end alike, or set the student's generation_config.eos_token_id to both"
+        )
+
+
+def room_for_prompt(policies: Mapping[str, PreTrainedModel], rollout: Rollout) -> int:
+    """As `room_in`, of loaded policies."""
+    return room_in({role: policy.config for role, policy in policies.items()}, rollout)
+
+
+def room_in(configs: Mapping[str, PreTrainedConfig], rollout: Rollout) -> int:
     """The longest prompt, in tokens, that leaves every policy positions for ``rollout.max_new_tokens`` more.
+
+    Args:
+        configs: of the policies, by role.
+        rollout: its limit on responses.
 
     Raises:
         ConfigError: if there is no room for any.
     """
     limit = rollout.sampling.max_new_tokens
     room = sys.maxsize
-    for role, policy in policies.items():
-        positions = getattr(policy.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+    for role, config in configs.items():
+        positions = getattr(config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
         if limit >= positions:
             raise ConfigError(
                 f"rollout.max_new_tokens: {limit} leaves no room for a prompt in the {role}'s {positions} positions"
             )
         room = min(room, positions - limit)
     return room
+
+
+def check_trainer(trainer: L.Trainer, reduction: str, reference: Reference) -> None:
+    """Refuse flags of the Trainer under which the method would silently be another.
+
+    Raises:
+        ConfigError: for ``token`` reduction under gradient accumulation, or an average kept in low precision.
+    """
+    if reduction == "token" and trainer.accumulate_grad_batches > 1:
+        raise ConfigError(
+            f"reduction: 'token' with accumulate_grad_batches={trainer.accumulate_grad_batches} would be a mean of the "
+            "micro-batches' means; use reduction='rollout', or larger batches without accumulation"
+        )
+    dtypes = {weight.dtype for weight in reference.parameters()} - {torch.float32} if reference.kind == "ema" else set()
+    if dtypes:
+        raise ConfigError(
+            f"reference.kind: an 'ema' in {dtypes.pop()} does not move, since its small steps are rounded away; use "
+            "precision bf16-mixed or 32-true, or another reference"
+        )
+
+
+def check_same_parameters(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Refuse a checkpoint of other models.
+
+    Raises:
+        ConfigError: naming a parameter that is missing, foreign or of another shape.
+    """
+    for name in [*expected, *found]:
+        here, there = (tuple(state[name].shape) if name in state else "missing" for state in (expected, found))
+        if here != there:
+            raise ConfigError(
+                f"ckpt_path: the checkpoint is of another student or reference: {name} is {there} in it and {here} "
+                "in this configuration; use the student, the reference kind and the fields it was trained with"
+            )

@@ -34,6 +34,7 @@ def check_range(
     at_least: float | None = None,
     at_most: float | None = None,
     above: float | None = None,
+    below: float | None = None,
 ) -> float:
     """Return ``value`` if it lies in the range.
 
@@ -47,6 +48,8 @@ def check_range(
         bounds.append((value > above, f"above {above}"))
     if at_most is not None:
         bounds.append((value <= at_most, f"at most {at_most}"))
+    if below is not None:
+        bounds.append((value < below, f"below {below}"))
     if not all(holds for holds, _ in bounds):
         raise ConfigError(f"{setting}: {value!r} must be {' and '.join(text for _, text in bounds)}")
     return value

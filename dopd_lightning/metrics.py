@@ -35,6 +35,28 @@ class RegimeCounts(Metric):
         return {regime.name: counts[regime].item() / total for regime in Regime} if total else {}
 
 
+class Accuracy(Metric):
+    """Share of right answers. Counts, not a running mean: those stay exact when a Trainer casts modules to bfloat16."""
+
+    full_state_update = False
+    right: Tensor
+    total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("right", "total"):
+            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, right: bool) -> None:
+        """Count one answer."""
+        self.right += int(right)
+        self.total += 1
+
+    def compute(self) -> Tensor:
+        """In [0, 1]."""
+        return self.right.float() / self.total
+
+
 def step_metrics(record: TokenRecord, max_new_tokens: int) -> dict[str, Tensor]:
     """What one step logs, by name.
 
@@ -50,6 +72,7 @@ def step_metrics(record: TokenRecord, max_new_tokens: int) -> dict[str, Tensor]:
         "train/response_length": lengths.mean(),
         "train/cut_share": (lengths >= max_new_tokens).float().mean(),
         "train/student_logp": (record.student_logp * mask).sum() / tokens,
+        "train/student_entropy": (record.student_entropy * mask).sum() / tokens,
     }
     if record.gap is not None:
         values["train/gap"] = (record.gap * mask).sum() / tokens

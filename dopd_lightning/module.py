@@ -6,23 +6,28 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from dopd_lightning.consistency import check_policies, check_settings, check_teacher_given, room_for_prompt
+from dopd_lightning.consistency import (
+    check_policies,
+    check_same_parameters,
+    check_settings,
+    check_teacher_given,
+    check_trainer,
+    room_for_prompt,
+)
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
 from dopd_lightning.divergence import Reduction, reduce_loss, token_losses
-from dopd_lightning.errors import ConfigError, DataError, check_choice, check_range
+from dopd_lightning.errors import ConfigError, DataError, check_choice
 from dopd_lightning.fusion import DOPD, FusionRule, TokenStatistics
-from dopd_lightning.metrics import RegimeCounts, step_metrics
+from dopd_lightning.metrics import Accuracy, RegimeCounts, step_metrics
 from dopd_lightning.non_finite import check_finite
 from dopd_lightning.optimizer import adamw
 from dopd_lightning.policies import (
@@ -34,28 +39,12 @@ from dopd_lightning.policies import (
     load_policy,
     tokenizer_of,
 )
+from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.rollout import Rollout, RolloutRequest, Sampling, StudentRollout, generate
 from dopd_lightning.views import Responses, View, response_logits, view_of
 
 ROLES = ("student", "teacher", "reference")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrivilegedAccess:
-    """Which policy sees privileged text: the probability, for each example, that it does.
-
-    The paper's method shows it to both sources and never to the student. Other values are its ablations (Fig. 3,
-    Table 8), and training on completions with the student shown some of the hints.
-    """
-
-    student: float = 0.0
-    teacher: float = 1.0
-    reference: float = 1.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            check_range(f"privileged.{field.name}", getattr(self, field.name), at_least=0, at_most=1)
 
 
 class DOPDModule(L.LightningModule):
@@ -73,6 +62,7 @@ class DOPDModule(L.LightningModule):
         privileged: which policy sees privileged text.
         tokenizer: the student's, loaded or by name; found by the student's name if not given.
         teacher_tokenizer: to compare with the student's; found by the teacher's name if not given.
+        reference_tokenizer: likewise, where the reference is a model of its own.
         optimizer: parameters -> optimizer.
         scheduler: ``(optimizer=…, num_training_steps=…)`` -> scheduler, stepped after each optimizer step.
         reduction: ``rollout`` (the paper's: a mean over each rollout's tokens, then over rollouts) or ``token``.
@@ -92,7 +82,7 @@ class DOPDModule(L.LightningModule):
         self,
         student: PreTrainedModel | str | os.PathLike[str],
         teacher: PreTrainedModel | str | os.PathLike[str] | None = None,
-        reference: Reference | PreTrainedModel | str = "student",
+        reference: Reference | PreTrainedModel | str | os.PathLike[str] = "student",
         *,
         fusion: FusionRule | None = None,
         rollout: Rollout | None = None,
@@ -100,6 +90,7 @@ class DOPDModule(L.LightningModule):
         privileged: PrivilegedAccess | None = None,
         tokenizer: PreTrainedTokenizerBase | str | None = None,
         teacher_tokenizer: PreTrainedTokenizerBase | str | None = None,
+        reference_tokenizer: PreTrainedTokenizerBase | str | None = None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = adamw,
         scheduler: Callable[..., Any] | None = None,
         reduction: Reduction = "rollout",
@@ -130,7 +121,8 @@ class DOPDModule(L.LightningModule):
             policies["teacher"] = self.teacher
         if self.reference.kind == "model":
             policies["reference"] = self.reference.policy(self.student)
-        self.vocabulary_size = check_policies(policies, self.tokenizer, {"teacher": teacher_tokenizer}, self.fusion)
+        tokenizers = {"teacher": teacher_tokenizer, "reference": reference_tokenizer}
+        self.vocabulary_size = check_policies(policies, self.tokenizer, tokenizers, self.fusion)
         self.prompt_limit = min(self.prompt_format.max_tokens, room_for_prompt(policies, self.rollout))
         self.reference.attach(self.student)
 
@@ -138,9 +130,10 @@ class DOPDModule(L.LightningModule):
         pad = self.tokenizer.pad_token_id
         self.pad_id: int = pad if pad is not None else self.eos_ids[0]
         self.regime_counts = RegimeCounts()
-        self.val_accuracy, self.test_accuracy = MeanMetric(), MeanMetric()
+        self.accuracies = nn.ModuleDict()  # one a dataloader, made when it comes up
         self._answering = "student"
         self._warned = False
+        self._random_state: dict[str, Tensor] | None = None
         self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_do_not_miss)  # type: ignore[no-untyped-call]
         self.train()
@@ -160,19 +153,18 @@ class DOPDModule(L.LightningModule):
 
         statistics = TokenStatistics.from_logits(student, teacher, reference, responses.ids, responses.mask)
         supervision = self.fusion(statistics)
-        per_token = token_losses(
-            student / self.loss_temperature,
-            None if teacher is None else teacher / self.loss_temperature,
-            None if reference is None else reference / self.loss_temperature,
-            responses.ids,
-            supervision.terms,
-        )
+        if self.loss_temperature != 1:
+            student = student / self.loss_temperature
+            teacher = None if teacher is None else teacher / self.loss_temperature
+            reference = None if reference is None else reference / self.loss_temperature
+        per_token = token_losses(student, teacher, reference, responses.ids, supervision.terms)
         loss = reduce_loss(per_token, responses.mask, self.reduction)
         record = TokenRecord(
             response_ids=responses.ids,
             mask=responses.mask,
             loss=per_token.detach(),
             student_logp=statistics.student_logp,
+            student_entropy=statistics.student_entropy,
             teacher_logp=None if teacher is None else statistics.teacher_logp,
             reference_logp=None if reference is None else statistics.reference_logp,
             gap=None if teacher is None or reference is None else statistics.gap,
@@ -277,18 +269,33 @@ class DOPDModule(L.LightningModule):
         finally:
             self._answering = before
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate(batch, "val/accuracy", self.val_accuracy)
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, "val", dataloader_idx)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate(batch, "test/accuracy", self.test_accuracy)
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, "test", dataloader_idx)
 
-    def _evaluate(self, batch: Any, name: str, accuracy: MeanMetric) -> None:
-        """Log the share of answers that the verifier gives its full score of 1."""
+    def _evaluate(self, batch: Any, stage: str, dataloader_idx: int) -> None:
+        """Log ``<stage>/accuracy``, the share of answers that the verifier gives its full score of 1.
+
+        With several dataloaders, Lightning adds the number of each to the name.
+        """
         examples = examples_of(batch)
+        key = f"{stage}_{dataloader_idx}"
+        if key not in self.accuracies:
+            self.accuracies[key] = Accuracy().to(self.device)
+        accuracy = cast(Accuracy, self.accuracies[key])
         for example, answer in zip(examples, self.answer(examples), strict=True):
-            accuracy.update(float(self.verifier(answer, example) >= 1))
-        self.log(name, accuracy, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(examples))
+            accuracy.update(self.verifier(answer, example) >= 1)
+        self.log(
+            f"{stage}/accuracy",
+            accuracy,
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=len(examples),
+            metric_attribute=f"accuracies.{key}",
+        )
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
         """The batch's prompts with the student's answers."""
@@ -309,9 +316,19 @@ class DOPDModule(L.LightningModule):
         return self
 
     def on_fit_start(self) -> None:
+        check_trainer(self.trainer, self.reduction, self.reference)
         # from_pretrained returns eval mode, and fit does not call train(). The sources are in eval mode on purpose.
         self.train()
         warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+        if self.global_rank > 0:  # all processes were seeded alike, and would sample alike
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self._random_state is not None and self.trainer.ckpt_path is not None and self.global_rank == 0:
+            torch.set_rng_state(self._random_state["cpu"])
+            if "cuda" in self._random_state:
+                torch.cuda.set_rng_state(self._random_state["cuda"], self.device)
+        self._random_state = None
 
     def configure_optimizers(self) -> Any:
         optimizer = self._make_optimizer([p for p in self.student.parameters() if p.requires_grad])
@@ -327,20 +344,20 @@ class DOPDModule(L.LightningModule):
 
     # ---------------------------------------------------------------------------------------------- checkpoints
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the state of what samples rollouts, so that a run that goes on draws what it would have drawn."""
+        checkpoint["random_state"] = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            checkpoint["random_state"]["cuda"] = torch.cuda.get_rng_state(self.device)
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint is of this student.
 
         Raises:
             ConfigError: naming a parameter that is missing, foreign or of another shape.
         """
-        expected, found = self.state_dict(), checkpoint["state_dict"]
-        for name in [*expected, *found]:
-            here, there = (tuple(state[name].shape) if name in state else "missing" for state in (expected, found))
-            if here != there:
-                raise ConfigError(
-                    f"ckpt_path: the checkpoint is of another student or reference: {name} is {there} in it and {here} "
-                    "in this configuration; use the student, the reference kind and the fields it was trained with"
-                )
+        check_same_parameters(self.state_dict(), checkpoint["state_dict"])
+        self._random_state = checkpoint.get("random_state")
 
 
 def _frozen_sources(module: nn.Module) -> tuple[str, ...]:

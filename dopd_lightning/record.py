@@ -19,6 +19,7 @@ class TokenRecord:
         mask: which of them count.
         loss: contribution of each token, weight included, before the reduction.
         student_logp: ``log Π_S(y_n | x, y<n)``, the bare student's.
+        student_entropy: entropy of the bare student's distribution at each token; falling to 0, it tells of collapse.
         teacher_logp: ``log Π_T(y_n | x, p, y<n)``.
         reference_logp: ``log Π_R(y_n | x, p, y<n)``.
         gap: the privilege advantage gap ``A_n`` (Eq. 1).
@@ -29,6 +30,7 @@ class TokenRecord:
     mask: Tensor
     loss: Tensor
     student_logp: Tensor
+    student_entropy: Tensor
     teacher_logp: Tensor | None = None
     reference_logp: Tensor | None = None
     gap: Tensor | None = None

@@ -38,10 +38,6 @@ class Responses:
     def to(self, device: torch.device) -> Responses:
         return Responses(self.ids.to(device), self.mask.to(device))
 
-    def tokens(self) -> list[list[int]]:
-        """The unpadded token ids."""
-        return [row[mask].tolist() for row, mask in zip(self.ids, self.mask, strict=True)]
-
 
 @dataclass(frozen=True)
 class View:
@@ -75,7 +71,7 @@ def response_logits(policy: nn.Module, view: View, vocabulary_size: int) -> Tens
     """Logits that predict each response token, as ``(batch, response, vocab)`` over the real vocabulary.
 
     The logit at column ``i`` predicts column ``i + 1``, so these come from the columns one to the left of the response.
-    They are the model's own output, head bias, softcap and scale included.
+    They are the model's own output, head bias, softcap and scale included, in float32 whatever the run's precision.
     """
     logits: Tensor = policy(
         input_ids=view.input_ids,
@@ -84,4 +80,4 @@ def response_logits(policy: nn.Module, view: View, vocabulary_size: int) -> Tens
         use_cache=False,
         logits_to_keep=view.response_width + 1,
     ).logits
-    return logits[:, -view.response_width - 1 : -1, :vocabulary_size]
+    return logits[:, -view.response_width - 1 : -1, :vocabulary_size].float()

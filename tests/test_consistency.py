@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
+from transformers import GenerationConfig
 
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD, Data, Reference, Teacher
-from dopd_lightning.module import DOPDModule, PrivilegedAccess
+from dopd_lightning.module import DOPDModule
 from dopd_lightning.policies import Reference as ReferencePolicy
-from dopd_lightning.policies import new_tokenizer
+from dopd_lightning.policies import load_policy, new_tokenizer
+from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.rollout import DatasetRollout, MixedRollout, StudentRollout, TeacherRollout
 
 
@@ -56,8 +59,8 @@ def save(policy, tokenizer, folder):
 
 
 def test_names_are_loaded_with_the_tokenizers_found_there(make_policy, tokenizer, tmp_path):
-    student, teacher = (save(make_policy(n), tokenizer, tmp_path / str(n)) for n in range(2))
-    module = DOPDModule(student, teacher, reference=teacher)
+    student, teacher, other = (save(make_policy(n), tokenizer, tmp_path / str(n)) for n in range(3))
+    module = DOPDModule(student, teacher, reference=Path(other))
     assert module.tokenizer.get_vocab() == tokenizer.get_vocab()
     assert module.reference.kind == "model"
 
@@ -87,6 +90,10 @@ def test_a_teacher_may_have_a_larger_padded_vocabulary_but_no_smaller_one(make, 
 
 def test_top_k_above_the_vocabulary(make, make_policy, tokenizer):
     make(teacher=make_policy(1), fusion=DOPD(top_k=len(tokenizer)))
+    for without_top_k in (Teacher(top_k=5000), DOPD(top_k=5000, support="full")):
+        make(teacher=make_policy(1), fusion=without_top_k)
+    with pytest.raises(ConfigError, match=r"fusion\.top_k: 5000 is above"):
+        make(teacher=make_policy(1), fusion=Teacher(support="top_k", top_k=5000))
     with pytest.raises(ConfigError, match=f"fusion.top_k: {len(tokenizer) + 1} is above the vocabulary"):
         make(teacher=make_policy(1, vocab_size=400), fusion=DOPD(top_k=len(tokenizer) + 1))
 
@@ -104,8 +111,61 @@ def test_one_model_in_two_roles_is_refused(make, make_policy):
     policy, teacher = make_policy(0), make_policy(1)
     with pytest.raises(ConfigError, match="teacher: it is the same model object as the student"):
         make(policy, policy)
-    with pytest.raises(ConfigError, match="reference: it is the same model object as the teacher"):
+    with pytest.raises(ConfigError, match=r"reference: it is the same model as the teacher .* choose another model"):
         make(policy, teacher, ReferencePolicy("model", teacher))
+
+
+def test_teacher_and_reference_of_the_same_weights_are_refused(make, make_policy, tokenizer, tmp_path):
+    folder = save(make_policy(1), tokenizer, tmp_path)
+    with pytest.raises(ConfigError, match=r"reference: it is the same model as the teacher .* gap is 0") as error:
+        make(teacher=folder, reference=folder)
+    assert folder in str(error.value)
+    assert "load it twice" not in str(error.value)
+    module = make(student=load_policy(folder), teacher=folder)  # the student's will change
+    assert module.teacher is not module.student
+
+
+def test_two_revisions_of_a_repository_are_two_models(make, make_policy, tokenizer, tmp_path):
+    folder = save(make_policy(1), tokenizer, tmp_path)
+    policies = [load_policy(folder) for _ in range(2)]
+    for number, policy in enumerate(policies):
+        policy.config._commit_hash = f"commit {number}"
+    make(teacher=policies[0], reference=policies[1])
+
+
+def test_a_reference_has_a_tokenizer_of_its_own(make, make_policy, tmp_path):
+    other = new_tokenizer(["wholly other words, worthwhile whales"], vocabulary_size=280)
+    with pytest.raises(ConfigError, match="student and reference have different tokenizers"):
+        make(reference=make_policy(1), reference_tokenizer=other, fusion=Reference())
+
+
+@pytest.mark.parametrize(
+    ("rollout", "message"),
+    [
+        (DatasetRollout(), "fusion.support: 'sampled' needs responses that the student wrote"),
+        (TeacherRollout(), "fusion.support: 'sampled' needs responses that the student wrote"),
+        (MixedRollout(), "fusion.support: 'sampled' needs responses that the student wrote"),
+        (StudentRollout(temperature=0.7), r"rollout\.temperature: 0\.7 draws from another distribution .* use 1"),
+        (StudentRollout(top_p=0.9), r"rollout\.top_p: 0\.9 draws from another distribution .* use 1"),
+        (StudentRollout(top_k=20), r"rollout\.top_k: 20 draws from another distribution .* use 0"),
+    ],
+)
+@pytest.mark.parametrize("rule", [Teacher, DOPD])
+def test_the_sampled_support_needs_plain_samples_of_the_student(make, make_policy, rule, rollout, message):
+    with pytest.raises(ConfigError, match=message):
+        make(teacher=make_policy(1), fusion=rule(support="sampled", top_k=8), rollout=rollout)
+    make(teacher=make_policy(1), fusion=rule(support="top_k", top_k=8), rollout=rollout)
+    make(teacher=make_policy(1), fusion=rule(support="sampled", top_k=8), rollout=StudentRollout())
+
+
+def test_a_teacher_that_ends_its_texts_otherwise_is_warned_of(make, make_policy, tokenizer):
+    base, base_tokenizer = make_policy(1, eos_token_id=5), copy.deepcopy(tokenizer)
+    base_tokenizer.eos_token = tokenizer.convert_ids_to_tokens(5)
+    base.generation_config = GenerationConfig(eos_token_id=5)
+    with pytest.warns(UserWarning, match=rf"ids \[5\] and \[{tokenizer.eos_token_id}\]\): the student's decide"):
+        make(teacher=base, teacher_tokenizer=base_tokenizer)
+    base.generation_config = GenerationConfig(eos_token_id=[5, tokenizer.eos_token_id])
+    make(teacher=base, teacher_tokenizer=base_tokenizer)  # it may end there, too
 
 
 def test_padding_falls_back_on_the_end_of_sequence_token(make, make_policy, tokenizer):

@@ -19,6 +19,7 @@ def test_a_choice_passes_or_the_choices_are_listed():
         (-1, {"at_least": 0}, "x: -1 must be at least 0"),
         (0, {"above": 0, "at_most": 1}, "x: 0 must be above 0 and at most 1"),
         (1.5, {"above": 0, "at_most": 1}, "x: 1.5 must be above 0 and at most 1"),
+        (1, {"above": 0, "below": 1}, "x: 1 must be above 0 and below 1"),
         (float("nan"), {"at_least": 0}, "x: nan must be at least 0"),
     ],
 )
@@ -27,5 +28,5 @@ def test_a_number_out_of_range(value, bounds, expected):
         check_range("x", value, **bounds)
 
 
-def test_bounds_belong_to_the_range_unless_they_are_above():
+def test_bounds_belong_to_the_range_unless_they_are_above_or_below():
     assert check_range("x", 0, at_least=0, at_most=0) == 0

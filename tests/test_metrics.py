@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dopd_lightning.metrics import RegimeCounts, step_metrics
+from dopd_lightning.metrics import Accuracy, RegimeCounts, step_metrics
 from dopd_lightning.record import TokenRecord
 
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0]]).bool()
@@ -12,6 +12,7 @@ RECORD = TokenRecord(
     mask=MASK,
     loss=torch.zeros(2, 3),
     student_logp=torch.tensor([[-1.0, -2.0, -3.0], [-6.0, -99.0, -99.0]]),
+    student_entropy=torch.tensor([[0.5, 1.5, 1.0], [1.0, 99.0, 99.0]]),
     gap=torch.tensor([[0.5, 0.5, 1.0], [2.0, 99.0, 99.0]]),
     regimes=torch.tensor([[0, 0, 2], [3, -1, -1]]),
 )
@@ -35,6 +36,14 @@ def test_regime_counts_go_on_from_a_state_dict():
     assert resumed.compute().tolist() == [1, 3, 0, 0]
 
 
+def test_accuracy_stays_exact_where_a_bfloat16_mean_would_stop_counting_at_256():
+    accuracy = Accuracy()
+    torch.nn.ModuleDict({"accuracy": accuracy}).to(torch.bfloat16)
+    for number in range(600):
+        accuracy.update(number % 4 != 0)
+    assert accuracy.compute().item() == 0.75
+
+
 def test_step_metrics_are_means_over_response_tokens_alone():
     metrics = {name: value.item() for name, value in step_metrics(RECORD, max_new_tokens=3).items()}
     assert metrics == pytest.approx(
@@ -42,6 +51,7 @@ def test_step_metrics_are_means_over_response_tokens_alone():
             "train/response_length": 2.0,
             "train/cut_share": 0.5,
             "train/student_logp": -3.0,
+            "train/student_entropy": 1.0,
             "train/gap": 1.0,
             "train/share/LH": 0.5,
             "train/share/LL": 0.0,
@@ -52,7 +62,8 @@ def test_step_metrics_are_means_over_response_tokens_alone():
 
 
 def test_step_metrics_of_a_rule_that_does_not_route_and_of_no_token():
-    record = TokenRecord(torch.zeros(1, 1), torch.zeros(1, 1).bool(), torch.zeros(1, 1), torch.zeros(1, 1))
+    zeros = torch.zeros(1, 1)
+    record = TokenRecord(zeros, zeros.bool(), loss=zeros, student_logp=zeros, student_entropy=zeros)
     metrics = step_metrics(record, max_new_tokens=3)
-    assert set(metrics) == {"train/response_length", "train/cut_share", "train/student_logp"}
+    assert set(metrics) == {"train/response_length", "train/cut_share", "train/student_logp", "train/student_entropy"}
     assert all(torch.isfinite(value) for value in metrics.values())

@@ -10,7 +10,7 @@ from dopd_lightning.non_finite import NonFiniteLossError, check_finite
 from dopd_lightning.record import TokenRecord
 
 ZEROS = torch.zeros(1, 2)
-RECORD = TokenRecord(ZEROS.long(), ZEROS.bool(), ZEROS, ZEROS, teacher_logp=ZEROS)
+RECORD = TokenRecord(ZEROS.long(), ZEROS.bool(), ZEROS, ZEROS, ZEROS, teacher_logp=ZEROS)
 NAN, INF = float("nan"), float("inf")
 
 

@@ -40,7 +40,9 @@ def test_a_view_by_hand():
 @given(st.lists(rows, min_size=1, max_size=4), tokens)
 def test_every_real_token_is_attended_once_in_order_and_responses_are_the_last_columns(batch, pad_id):
     responses = Responses.from_lists([response for _, response in batch], pad_id)
-    assert responses.tokens() == [response for _, response in batch]
+    assert [row[mask].tolist() for row, mask in zip(responses.ids, responses.mask, strict=True)] == [
+        response for _, response in batch
+    ]
     view = view_of([prompt for prompt, _ in batch], responses, pad_id)
     assert view.input_ids[:, -view.response_width :].tolist() == responses.ids.tolist()
     for n, (prompt, response) in enumerate(batch):

@@ -16,13 +16,16 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.cli.make import complaints_name, make
-from dopd_lightning.consistency import check_settings, check_teacher_given, check_top_k
+from dopd_lightning.consistency import check_settings, check_teacher_given, check_top_k, room_in
 from dopd_lightning.data import DOPDDataModule, PromptFormat
 from dopd_lightning.errors import ConfigError, check_range
 from dopd_lightning.module import DOPDModule
-from dopd_lightning.policies import check_same_tokenizer, load_tokenizer, new_policy, new_tokenizer
+from dopd_lightning.policies import check_same_tokenizer, load_config, load_tokenizer, new_policy, new_tokenizer
+from dopd_lightning.rollout import Rollout
 
 _SETS = ("train", "val", "test", "predict")
+_SOURCES = {"teacher": "teacher", "reference": "reference.model"}
+"""Where a source's model stands in the configuration."""
 _EXAMPLES_FOR_TOKENIZER = 2000
 
 
@@ -64,10 +67,11 @@ def build(config: DictConfig) -> Run:
     trainer = _trainer(config, data)
     tokenizer = _tokenizer(config, data, parts["prompt_format"])
     check_top_k(parts["fusion"], tokenizer)
+    parts |= _other_tokenizers(config, tokenizer)
+    room = _room_for_prompt(config, parts["rollout"])
     if config.stage != "export":
         with complaints_name(config, "prompt_format"):
-            data.check_prompts(parts["prompt_format"], tokenizer)
-    _check_other_tokenizers(config, tokenizer)
+            data.check_prompts(parts["prompt_format"], tokenizer, room)
     if reference_is_model:
         parts["reference"] = make(config, "reference")
     student = _student(config, tokenizer)
@@ -171,9 +175,14 @@ def _tokenizer(config: DictConfig, data: DOPDDataModule, prompt_format: PromptFo
 
 def _load_tokenizer(config: DictConfig, key: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a pretrained policy."""
-    node = OmegaConf.select(config, key)
     with complaints_name(config, key):
-        return load_tokenizer(node.name, trust_remote_code=node.trust_remote_code, revision=node.revision)
+        return load_tokenizer(**_where(config, key))
+
+
+def _where(config: DictConfig, key: str) -> dict[str, Any]:
+    """What says where a pretrained policy is found."""
+    node = OmegaConf.select(config, key)
+    return {name: node[name] for name in ("name", "trust_remote_code", "revision")}
 
 
 def _training_texts(data: DOPDDataModule, prompt_format: PromptFormat) -> Iterator[str]:
@@ -196,10 +205,23 @@ def _student(config: DictConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrain
     return model
 
 
-def _check_other_tokenizers(config: DictConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Compare tokenizers before any weights are read."""
-    for role, key in {"teacher": "teacher", "reference": "reference.model"}.items():
+def _other_tokenizers(config: DictConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, PreTrainedTokenizerBase]:
+    """Those of teacher and reference, as arguments of the module; compared before any weights are read."""
+    found = {}
+    for role, key in _SOURCES.items():
         if OmegaConf.select(config, key):
-            other = _load_tokenizer(config, key)
+            found[f"{role}_tokenizer"] = _load_tokenizer(config, key)
             with complaints_name(config, key):
-                check_same_tokenizer(tokenizer, other, role)
+                check_same_tokenizer(tokenizer, found[f"{role}_tokenizer"], role)
+    return found
+
+
+def _room_for_prompt(config: DictConfig, rollout: Rollout) -> int:
+    """What the positions of the pretrained policies leave for a prompt, by their configs alone."""
+    configs = {}
+    student = {} if "architecture" in config.student else {"student": "student"}
+    for role, key in {**student, **_SOURCES}.items():
+        if OmegaConf.select(config, key):
+            with complaints_name(config, key):
+                configs[role] = load_config(**_where(config, key))
+    return room_in(configs, rollout)

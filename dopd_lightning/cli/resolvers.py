@@ -21,7 +21,7 @@ def default_of(path: str) -> Any:
     default = inspect.signature(callable_).parameters[parameter].default
     if default is inspect.Parameter.empty:
         raise ValueError(f"{path}: this parameter has no default")
-    return list(default) if isinstance(default, tuple) else default
+    return OmegaConf.create(list(default)) if isinstance(default, tuple) else default
 
 
 def asset(name: str) -> str:

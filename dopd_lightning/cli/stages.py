@@ -42,6 +42,8 @@ def run_stage(config: DictConfig) -> float | None:
     run = build(config)
     if checkpoint is not None:  # before anything is evaluated
         run.module.on_load_checkpoint(checkpoint)
+        if config.stage == "export":  # in the other stages the Trainer does
+            run.module.load_state_dict(checkpoint["state_dict"])
     write_config(config, run.folder)
     try:
         metrics = stage(run)
@@ -98,7 +100,6 @@ def predict(run: Run) -> Metrics:
 
 def export(run: Run) -> Metrics:
     """The student of a checkpoint in Hugging Face format, in ``student/``."""
-    run.module.load_state_dict(_read_checkpoint(run.config.ckpt_path)["state_dict"], strict=False)
     save_student(run.module, run.folder / "student")
     log.info("student: %s", run.folder / "student")
     return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,9 @@ class DOPDDataModule(L.LightningDataModule):
                 )
         self._check_train_size()
 
-    def check_prompts(self, prompt_format: PromptFormat, tokenizer: PreTrainedTokenizerBase) -> None:
+    def check_prompts(
+        self, prompt_format: PromptFormat, tokenizer: PreTrainedTokenizerBase, room: int = sys.maxsize
+    ) -> None:
         """Hold every set to the limit on prompts, before any model is loaded: see :meth:`PromptFormat.select`.
 
         Raises:
@@ -79,7 +82,7 @@ class DOPDDataModule(L.LightningDataModule):
         """
         for name, examples in self.sets.items():
             if examples is not None:
-                self.sets[name] = prompt_format.select(examples, tokenizer, where=name)
+                self.sets[name] = prompt_format.select(examples, tokenizer, where=name, room=room)
         self._check_train_size()
 
     def setup(self, stage: str) -> None:
@@ -123,7 +126,11 @@ class DOPDDataModule(L.LightningDataModule):
 
     def _eval_dataloader(self, name: str) -> DataLoader[Any]:
         return DataLoader(
-            self._needed(name), batch_size=self.eval_batch_size, collate_fn=collate, num_workers=self.num_workers
+            self._needed(name),
+            batch_size=self.eval_batch_size,
+            collate_fn=collate,
+            num_workers=self.num_workers,
+            generator=torch.Generator(),  # or each pass would move the global one, and with it the next rollouts
         )
 
     def _needed(self, name: str) -> Any:

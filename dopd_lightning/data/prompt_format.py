@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_CHECKED = 2_000
-"""Prompts that are measured before training when overlong ones are an error; the others are when they come up."""
+"""Prompts of a generated set that are measured before training when overlong ones are an error."""
 
 _OURS = ("add_generation_prompt", "tokenize", "conversation", "return_tensors", "return_dict", "continue_final_message")
 
@@ -108,40 +109,51 @@ class PromptFormat:
         return max(len(self.token_ids(example, tokenizer, privileged)) for privileged in variants)
 
     def select(
-        self, dataset: Dataset[Example] | Sequence[Example], tokenizer: PreTrainedTokenizerBase, where: str
+        self,
+        dataset: Dataset[Example] | Sequence[Example],
+        tokenizer: PreTrainedTokenizerBase,
+        where: str,
+        room: int = sys.maxsize,
     ) -> Dataset[Example] | Sequence[Example]:
         """The dataset without prompts beyond ``max_tokens``: itself if there are none.
 
-        ``drop`` measures every prompt. ``fail`` measures at most :data:`MOST_CHECKED`, evenly spread, so that training
-        on a million generated problems can start; the log says so, and whoever builds batches checks the rest.
+        Every prompt is measured, but of a dataset that calls itself ``generated``, under ``fail``, at most
+        :data:`MOST_CHECKED`, evenly spread, so that training on a million problems can start; the log says so, and
+        whoever builds batches checks the rest.
 
         Args:
             dataset: map-style.
             tokenizer: the one that prompts will be tokenized with.
             where: name of the dataset in errors and in the log.
+            room: tokens that the policies' positions leave for a prompt; the limit where it is below ``max_tokens``.
 
         Raises:
             DataError: if a prompt is too long and ``overlong`` is ``fail``, or all are; or an example is invalid.
         """
         size = len(dataset) if isinstance(dataset, Sized) else 0
-        step = 1 if self.overlong == "drop" else -(-size // MOST_CHECKED) or 1
+        sampled = self.overlong == "fail" and getattr(dataset, "generated", False)
+        step = -(-size // MOST_CHECKED) if sampled else 1
         checked = range(0, size, step)
         lengths = {n: self.length(check_example(dataset[n], f"{where}[{n}]"), tokenizer) for n in checked}
-        overlong = [n for n, length in lengths.items() if length > self.max_tokens]
+        limit, remedy = f"max_tokens={self.max_tokens}", "raise max_tokens"
+        if room < self.max_tokens:
+            limit, remedy = f"the {room} tokens that the policies' positions leave", "lower rollout.max_new_tokens"
+        most = min(self.max_tokens, room)
+        overlong = [n for n, length in lengths.items() if length > most]
         if step > 1:
             log.info("%s: measured every %d-th of %d prompts; the others when they come up", where, step, size)
         if not overlong:
             return dataset
         found = (
-            f"{where}: {len(overlong)} of {len(checked)} prompts are longer than max_tokens={self.max_tokens}"
+            f"{where}: {len(overlong)} of {len(checked)} prompts are longer than {limit}"
             f" (the longest has {max(lengths.values())}, the first is at index {overlong[0]})"
         )
         if self.overlong == "fail":
-            raise DataError(f"{found}; raise max_tokens, shorten them, or set overlong=drop")
+            raise DataError(f"{found}; {remedy}, shorten them, or set overlong=drop")
         if len(overlong) == size:
             raise DataError(f"{found}; dropping them would leave nothing")
         log.warning("%s; dropped", found)
-        return Subset(dataset, [n for n in checked if lengths[n] <= self.max_tokens])  # type: ignore[arg-type]
+        return Subset(dataset, [n for n in checked if lengths[n] <= most])  # type: ignore[arg-type]
 
 
 def _fill(template: str, **values: str) -> str:

@@ -47,6 +47,9 @@ class ReasoningGymDataset(Dataset[Example]):
         chat: the question as one user message; otherwise as plain text.
         params: the generator's own settings, such as ``{"min_terms": 3}``.
 
+    Attributes:
+        generated: whether examples are made when asked for, so that to look at all would take long.
+
     Raises:
         ConfigError: for a task, kind of hint or setting that does not exist, or more held-out problems than there are.
     """
@@ -65,6 +68,7 @@ class ReasoningGymDataset(Dataset[Example]):
         self.task = task
         self.size = int(check_range("size", size, at_least=1))
         self.split = check_choice("split", split, SPLITS)
+        self.generated = split == "train"
         self.seed = seed
         self.kinds = (hint,) if isinstance(hint, str) else tuple(hint)
         self.completions = completions

@@ -17,7 +17,9 @@ def reduce_loss(per_token: Tensor, mask: Tensor, reduction: Reduction = "rollout
 
     ``rollout`` is the paper's objective: the mean over each rollout's own tokens, then over rollouts. A rollout
     without a token gives 0 and still counts, so that the mean of equal micro-batches' losses is the loss of the whole
-    batch. ``token`` is one mean over all tokens: long rollouts weigh more.
+    batch. ``token`` is one mean over all tokens: long rollouts weigh more. Under torch.distributed its denominator is
+    the mean of the processes' token counts, so that the mean of their losses is the mean over all tokens; every process
+    has to call it.
 
     Args:
         per_token: ``(batch, response)``.
@@ -34,6 +36,10 @@ def reduce_loss(per_token: Tensor, mask: Tensor, reduction: Reduction = "rollout
     mask = mask.bool()
     kept = torch.where(mask, per_token, torch.zeros_like(per_token))  # not a product: masked values may be inf or NaN
     if reduction == "token":
-        return kept.sum() / mask.sum().clamp(min=1)
+        tokens = mask.sum().float()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(tokens)
+            tokens /= torch.distributed.get_world_size()
+        return kept.sum() / tokens if tokens > 0 else kept.sum()
     per_rollout = kept.sum(-1) / mask.sum(-1).clamp(min=1)
     return per_rollout.sum() / max(len(per_rollout), 1)

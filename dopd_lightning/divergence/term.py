@@ -48,9 +48,7 @@ class Divergence:
         check_choice("top_k_of", self.top_k_of, get_args(TopKOf))
         check_choice("tail", self.tail, get_args(Tail))
         check_range("top_k", self.top_k, at_least=1)
-        check_range("beta", self.beta, above=0)
-        if self.beta >= 1:
-            raise ConfigError(f"beta: {self.beta!r} must be below 1; at 1 the divergence is 0 for every student")
+        check_range("beta", self.beta, above=0, below=1)  # at either end JS is 0 for every student
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from dopd_lightning.fusion.mixture import Mixture
 from dopd_lightning.fusion.product import Product
 from dopd_lightning.fusion.prune import Prune
 from dopd_lightning.fusion.reference import Reference
-from dopd_lightning.fusion.routing import Regime, Routing, Thresholds, advantage_gap, route, routing, thresholds
+from dopd_lightning.fusion.routing import Regime, Thresholds, advantage_gap, route, thresholds
 from dopd_lightning.fusion.rule import FusionRule, Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 from dopd_lightning.fusion.teacher import Teacher
@@ -26,13 +26,11 @@ __all__ = [
     "Prune",
     "Reference",
     "Regime",
-    "Routing",
     "Supervision",
     "Teacher",
     "Thresholds",
     "TokenStatistics",
     "advantage_gap",
     "route",
-    "routing",
     "thresholds",
 ]

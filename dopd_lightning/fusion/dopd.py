@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, get_args
 
 from dopd_lightning.divergence.term import Divergence, Kind, Source, Support, Tail, Term, TopKOf
 from dopd_lightning.errors import ConfigError, check_choice, check_range
-from dopd_lightning.fusion.routing import NORMALIZE, OUTLIER_FRACTION, Normalize, Regime, check_routing, routing
+from dopd_lightning.fusion.routing import NORMALIZE, OUTLIER_FRACTION, Normalize, Regime, check_routing, route
 from dopd_lightning.fusion.rule import Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 
@@ -38,7 +38,7 @@ class DOPD:
     Attributes:
         beta_light: weight of the regimes LH and HS, at least 0.
         beta_weak: weight of the regime LL, at least 0.
-        beta_js: the target's share in the Jensen-Shannon mixture.
+        beta_js: the target's share in the Jensen-Shannon mixture, between 0 and 1, both excluded.
         outlier_fraction: share of tokens left out of the routing's means, see `thresholds`.
         normalize: how the routing scales the two probabilities, see `thresholds`.
         top_k: K.
@@ -71,8 +71,10 @@ class DOPD:
     def __post_init__(self) -> None:
         check_range("beta_light", self.beta_light, at_least=0)
         check_range("beta_weak", self.beta_weak, at_least=0)
-        check_range("beta_js", self.beta_js, above=0, at_most=1)
+        check_range("beta_js", self.beta_js, above=0, below=1)
         check_routing(self.outlier_fraction, self.normalize)
+        if isinstance(self.regimes, str):
+            raise ConfigError(f"regimes: {self.regimes!r} must be a list, such as [{self.regimes}]")
         for name in self.regimes:
             check_choice("regimes", name, tuple(Regime.__members__))
         if not self.regimes:
@@ -106,7 +108,7 @@ class DOPD:
         )
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
-        regimes, limits = routing(
+        regimes = route(
             statistics.teacher_logp,
             statistics.reference_logp,
             statistics.mask,
@@ -123,4 +125,4 @@ class DOPD:
             for regime, row in self._table.items()
             if regime.name in self.regimes
         ]
-        return Supervision(terms, regimes, limits)
+        return Supervision(terms, regimes)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from dopd_lightning.divergence.distribution import LOG_PROB_FLOOR, check_same_shape
-from dopd_lightning.errors import ConfigError, check_choice, check_range
+from dopd_lightning.errors import check_choice, check_range
 from dopd_lightning.fusion.ranking import largest
 
 Normalize: TypeAlias = Literal["none", "minmax", "zscore"]
@@ -62,13 +62,6 @@ class Thresholds:
     reference_scale: float = 1.0
 
 
-class Routing(NamedTuple):
-    """Regimes ``(batch, response)``, int64, -1 where masked, and the thresholds that decided them."""
-
-    regimes: Tensor
-    thresholds: Thresholds
-
-
 def advantage_gap(teacher_logp: Tensor, reference_logp: Tensor) -> Tensor:
     """The privilege advantage gap ``A = |log Π_T(y) - log Π_R(y)|`` (Eq. 1), in nats.
 
@@ -89,9 +82,7 @@ def check_routing(outlier_fraction: float, normalize: Normalize) -> None:
         ConfigError: for an outlier fraction outside [0, 1) or an unknown normalisation.
     """
     check_choice("normalize", normalize, get_args(Normalize))
-    check_range("outlier_fraction", outlier_fraction, at_least=0)
-    if outlier_fraction >= 1:
-        raise ConfigError(f"outlier_fraction: {outlier_fraction!r} must be below 1, or no token is left to average")
+    check_range("outlier_fraction", outlier_fraction, at_least=0, below=1)  # at 1 no token is left to average
 
 
 def thresholds(
@@ -135,51 +126,6 @@ def thresholds(
     return Thresholds(mean(gap), mean(teacher_prob), mean(reference_prob), scale(teacher_prob), scale(reference_prob))
 
 
-def routing(
-    teacher_logp: Tensor,
-    reference_logp: Tensor,
-    mask: Tensor,
-    *,
-    outlier_fraction: float = OUTLIER_FRACTION,
-    normalize: Normalize = NORMALIZE,
-) -> Routing:
-    """As `route`, and with the thresholds."""
-    check_same_shape("route", teacher_logp=teacher_logp, reference_logp=reference_logp, mask=mask)
-    mask = mask.bool()
-    teacher = teacher_logp.detach()[mask].float().cpu()
-    reference = reference_logp.detach()[mask].float().cpu()
-    gap, teacher_prob, reference_prob = advantage_gap(teacher, reference), teacher.exp(), reference.exp()
-    everyones = _of_all_processes(torch.stack([gap, teacher_prob, reference_prob], dim=1))
-    limits = thresholds(*everyones.unbind(dim=1), outlier_fraction=outlier_fraction, normalize=normalize)
-
-    light = gap.double() < limits.gap
-    likely = (
-        teacher_prob.double() / limits.teacher_scale + reference_prob.double() / limits.reference_scale
-        >= limits.teacher_prob / limits.teacher_scale + limits.reference_prob / limits.reference_scale
-    )
-    teacher_ahead = teacher >= reference
-    regimes = torch.where(
-        light,
-        torch.where(likely, int(Regime.LH), int(Regime.LL)),
-        torch.where(teacher_ahead, int(Regime.HT), int(Regime.HS)),
-    )
-    full = torch.full(mask.shape, MASKED, dtype=torch.int64, device=mask.device)
-    full[mask] = regimes.to(mask.device)
-    return Routing(full, limits)
-
-
-def _of_all_processes(rows: Tensor) -> Tensor:
-    """The rows of every process one below the other, ``(tokens, …)``: routing must not depend on how many there are.
-
-    Every process has to call it, one without a single token too.
-    """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return rows
-    parts: list[Tensor] = [rows] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, rows)
-    return torch.cat(parts)
-
-
 def route(
     teacher_logp: Tensor,
     reference_logp: Tensor,
@@ -212,4 +158,37 @@ def route(
         ConfigError: for a setting out of range.
         ValueError: if the shapes differ.
     """
-    return routing(teacher_logp, reference_logp, mask, outlier_fraction=outlier_fraction, normalize=normalize).regimes
+    check_same_shape("route", teacher_logp=teacher_logp, reference_logp=reference_logp, mask=mask)
+    mask = mask.bool()
+    teacher = teacher_logp.detach()[mask].float().cpu()
+    reference = reference_logp.detach()[mask].float().cpu()
+    gap, teacher_prob, reference_prob = advantage_gap(teacher, reference), teacher.exp(), reference.exp()
+    everyones = _of_all_processes(torch.stack([gap, teacher_prob, reference_prob], dim=1))
+    limits = thresholds(*everyones.unbind(dim=1), outlier_fraction=outlier_fraction, normalize=normalize)
+
+    light = gap.double() < limits.gap
+    likely = (
+        teacher_prob.double() / limits.teacher_scale + reference_prob.double() / limits.reference_scale
+        >= limits.teacher_prob / limits.teacher_scale + limits.reference_prob / limits.reference_scale
+    )
+    teacher_ahead = teacher >= reference
+    regimes = torch.where(
+        light,
+        torch.where(likely, int(Regime.LH), int(Regime.LL)),
+        torch.where(teacher_ahead, int(Regime.HT), int(Regime.HS)),
+    )
+    full = torch.full(mask.shape, MASKED, dtype=torch.int64, device=mask.device)
+    full[mask] = regimes.to(mask.device)
+    return full
+
+
+def _of_all_processes(rows: Tensor) -> Tensor:
+    """The rows of every process one below the other, ``(tokens, …)``: routing must not depend on how many there are.
+
+    Every process has to call it, one without a single token too.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return rows
+    parts: list[Tensor] = [rows] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, rows)
+    return torch.cat(parts)

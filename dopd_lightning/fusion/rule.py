@@ -8,7 +8,6 @@ from typing import Protocol
 from torch import Tensor
 
 from dopd_lightning.divergence.term import Term
-from dopd_lightning.fusion.routing import Thresholds
 from dopd_lightning.fusion.statistics import TokenStatistics
 
 
@@ -19,12 +18,10 @@ class Supervision:
     Attributes:
         terms: the loss of a token is the sum over these; weights are 0 where masked.
         regimes: ``(batch, response)``, int64, -1 where masked, from rules that route.
-        thresholds: what the routing compared with, from rules that route.
     """
 
     terms: list[Term]
     regimes: Tensor | None = None
-    thresholds: Thresholds | None = None
 
 
 class FusionRule(Protocol):

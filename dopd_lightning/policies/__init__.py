@@ -1,6 +1,6 @@
 """The models that speak: loading and building them, freezing the sources, comparing their vocabularies."""
 
-from dopd_lightning.policies.loading import load_policy, load_tokenizer, new_policy, tokenizer_of
+from dopd_lightning.policies.loading import load_config, load_policy, load_tokenizer, new_policy, tokenizer_of
 from dopd_lightning.policies.new_tokenizer import new_tokenizer
 from dopd_lightning.policies.reference import REFERENCE_KINDS, Reference, as_reference
 from dopd_lightning.policies.source import end_of_sequence_ids, evaluating, freeze
@@ -14,6 +14,7 @@ __all__ = [
     "end_of_sequence_ids",
     "evaluating",
     "freeze",
+    "load_config",
     "load_policy",
     "load_tokenizer",
     "new_policy",

@@ -9,7 +9,14 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from dopd_lightning.errors import ConfigError, check_choice
 
@@ -49,6 +56,24 @@ def load_policy(
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"model {os.fspath(name)!r} cannot be loaded: {error}") from error
+
+
+def load_config(
+    name: str | os.PathLike[str], *, trust_remote_code: bool = False, revision: str | None = None
+) -> PreTrainedConfig:
+    """The config of a model, without its weights; see :func:`load_policy` for the arguments.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    _check_folder(name, "model")
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            os.fspath(name), trust_remote_code=trust_remote_code, revision=revision or "main"
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model {os.fspath(name)!r} cannot be loaded: {error}") from error
+    return config
 
 
 def load_tokenizer(

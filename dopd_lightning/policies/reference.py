@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -68,10 +69,10 @@ class Reference(nn.Module):
         return self.kind == "ema"
 
 
-def as_reference(reference: Reference | PreTrainedModel | str) -> Reference:
+def as_reference(reference: Reference | PreTrainedModel | str | os.PathLike[str]) -> Reference:
     """The reference itself, or one of the kind that is named, or of the model that is given or named."""
     if isinstance(reference, Reference):
         return reference
     if isinstance(reference, str) and reference in REFERENCE_KINDS:
         return Reference(reference)
-    return Reference("model", load_policy(reference) if isinstance(reference, str) else reference)
+    return Reference("model", load_policy(reference) if isinstance(reference, str | os.PathLike) else reference)

@@ -20,10 +20,11 @@ def check_same_tokenizer(
 ) -> None:
     """Compare two tokenizers, token by token and on a probe text.
 
-    Tokens that only one of them has are no conflict (chat variants add some): neither's ids then mean anything else.
+    Tokens that only the other one has are no conflict (chat variants add some): the comparison leaves them out.
 
     Raises:
-        ConfigError: showing a token that has different ids, or an id that is different tokens.
+        ConfigError: showing a token that has different ids or that only the student has, or an id that is different
+            tokens.
     """
     ours, theirs = student.get_vocab(), other.get_vocab()
     for token, ours_id in sorted(ours.items(), key=lambda item: item[1]):
@@ -35,6 +36,9 @@ def check_same_tokenizer(
             raise _different(
                 other_name, f"id {ours_id} is token {token!r} for the student, {their_tokens[ours_id]!r} for it"
             )
+    for token, ours_id in ours.items():
+        if token not in theirs:  # the other's logit of it, if there is one, is padding that never was trained
+            raise _different(other_name, f"token {token!r} (id {ours_id}) is the student's alone")
     ours_probe = student.encode(_PROBE, add_special_tokens=False)
     theirs_probe = other.encode(_PROBE, add_special_tokens=False)
     if ours_probe != theirs_probe:

@@ -44,6 +44,7 @@ class Rollout(Protocol):
     Attributes:
         samples_per_prompt: responses to each prompt, next to each other in what a call returns.
         needs_teacher: whether the teacher writes.
+        student_writes: whether the student writes every response.
         sampling: limits, also used for answers to validation prompts (greedily).
     """
 
@@ -52,6 +53,9 @@ class Rollout(Protocol):
 
     @property
     def needs_teacher(self) -> bool: ...
+
+    @property
+    def student_writes(self) -> bool: ...
 
     @property
     def sampling(self) -> Sampling: ...
@@ -97,6 +101,7 @@ class StudentRollout(_Generated):
     """On-policy: the bare student answers, ``y ~ Π_S(·|x)``. The paper's and the default."""
 
     needs_teacher: bool = field(default=False, init=False)
+    student_writes: bool = field(default=True, init=False)
 
     def __call__(self, request: RolloutRequest) -> list[list[int]]:
         return self._sample(request, request.student, request.student_prompts)
@@ -107,6 +112,7 @@ class TeacherRollout(_Generated):
     """The teacher answers, under what it is shown: sequence-level distillation (Kim & Rush, 2016)."""
 
     needs_teacher: bool = field(default=True, init=False)
+    student_writes: bool = field(default=False, init=False)
 
     def __call__(self, request: RolloutRequest) -> list[list[int]]:
         if request.teacher is None:
@@ -125,6 +131,7 @@ class DatasetRollout:
     max_new_tokens: int = Sampling.max_new_tokens
     samples_per_prompt: int = field(default=1, init=False)
     needs_teacher: bool = field(default=False, init=False)
+    student_writes: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         check_range("rollout.max_new_tokens", self.max_new_tokens, at_least=1)
@@ -167,6 +174,10 @@ class MixedRollout(_Generated):
     @property
     def needs_teacher(self) -> bool:
         return self.off_policy == "teacher"
+
+    @property
+    def student_writes(self) -> bool:
+        return self.on_policy == 1
 
     def __call__(self, request: RolloutRequest) -> list[list[int]]:
         if torch.rand(()).item() < self.on_policy:

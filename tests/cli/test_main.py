@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -68,10 +71,11 @@ def test_a_sweep_has_a_folder_for_each_combination(command, tmp_path):
 
 def test_optuna_searches_and_receives_the_objective(command, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    search = [f"hydra.sweeper.{setting}" for setting in ("n_trials=2", "n_jobs=1", "sampler.seed=0")]
-    rate = "optimizer.lr=tag(log,interval(1e-4,1e-2))"
-    metric = "objective=train/response_length"
-    ended = command("hydra/sweeper=optuna", *search, rate, metric, "name=search", multirun=True)
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    (documented,) = re.findall(r"^python -m dopd_lightning -m \+experiment=quickstart (.*optuna.*\n.*)", page, re.M)
+    search = shlex.split(documented.replace("\\\n", "").replace("n_trials=10", "n_trials=2"), comments=True)
+    settings = ["hydra.sweeper.sampler.seed=0", "objective=train/response_length", "name=search"]
+    ended = command(*search, *settings, multirun=True)
     assert ended.returncode == 0, ended.stderr
     (folder,) = (tmp_path / "runs" / "search").glob("multirun_*")
     rates = {item for overrides, _ in summaries(folder) for item in overrides if item.startswith("optimizer.lr=")}

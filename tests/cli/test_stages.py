@@ -105,9 +105,9 @@ def test_the_same_seed_gives_the_same_student_and_another_another(run):
 
 
 def test_evaluation_before_training_changes_nothing_in_it(run):
-    run("evaluate.teacher=false", "evaluate.student_before=false", "rollout=dataset", sets=("train", "test"))
+    run("evaluate.teacher=false", "evaluate.student_before=false", sets=("train", "test"))
     without = weights(run.folder / "student")
-    run("rollout=dataset", sets=("train", "test"))
+    run(sets=("train", "test"))
     student = weights(run.folder / "student")
     assert all(torch.equal(student[name], without[name]) for name in without)
 

@@ -68,6 +68,7 @@ def test_the_groups_are_those_of_the_method_and_of_lightning():
 def test_it_composes_onto_the_root_and_its_objects_are_made(chosen, choice):
     config = chosen(choice)
     check_complete(config)
+    OmegaConf.resolve(config.copy())  # what --cfg job --resolve does
     run = build(config)
     assert isinstance(run.module, DOPDModule)
     assert isinstance(run.trainer, L.Trainer)

@@ -183,7 +183,7 @@ def test_an_invalid_example_is_named(tokenizer: PreTrainedTokenizerFast) -> None
         PromptFormat().select([{"prompt": "a"}, {"question": "b"}], tokenizer, "train")  # type: ignore[typeddict-item]
 
 
-def test_a_huge_dataset_is_measured_at_evenly_spread_places(
+def test_a_huge_generated_dataset_is_measured_at_evenly_spread_places(
     tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(prompt_format, "MOST_CHECKED", 50)
@@ -195,10 +195,32 @@ def test_a_huge_dataset_is_measured_at_evenly_spread_places(
         PromptFormat(max_tokens=20).select(huge, tokenizer, "train")
 
 
+class Generated(list[Example]):
+    generated = True
+
+
 def test_to_drop_overlong_prompts_all_are_measured(
     tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prompt_format, "MOST_CHECKED", 2)
-    data = lengths(5, 11, 10, 30, 7)
+    data = Generated(lengths(5, 11, 10, 30, 7))
     kept = cast(Subset[Example], PromptFormat(max_tokens=10, overlong="drop").select(data, tokenizer, "train"))
     assert [kept[n] for n in range(len(kept))] == lengths(5, 10, 7)
+
+
+def test_a_set_that_is_all_there_is_measured_whole(tokenizer: PreTrainedTokenizerFast) -> None:
+    data = lengths(*[5] * 4999, 11)
+    with pytest.raises(DataError, match=r"train: 1 of 5000 prompts .* the first is at index 4999"):
+        PromptFormat(max_tokens=10).select(data, tokenizer, "train")
+    assert not ReasoningGymDataset("chain_sum", 2, "val").generated
+
+
+def test_the_room_that_positions_leave_is_a_limit_too(tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(DataError) as error:
+        PromptFormat().select(lengths(5, 11, 10), tokenizer, "train", room=10)
+    assert str(error.value) == (
+        "train: 1 of 3 prompts are longer than the 10 tokens that the policies' positions leave (the longest has 11, "
+        "the first is at index 1); lower rollout.max_new_tokens, shorten them, or set overlong=drop"
+    )
+    kept = cast(Subset[Example], PromptFormat(overlong="drop").select(lengths(5, 11, 10), tokenizer, "train", room=10))
+    assert [kept[n] for n in range(len(kept))] == lengths(5, 10)

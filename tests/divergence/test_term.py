@@ -18,7 +18,7 @@ from dopd_lightning.errors import ConfigError
         ({"tail": "zero"}, "tail"),
         ({"top_k": 0}, "top_k: 0 must be at least 1"),
         ({"beta": 0.0}, "beta: 0.0"),
-        ({"beta": 1.0}, "beta: 1.0 must be below 1"),
+        ({"beta": 1.0}, "beta: 1.0 must be above 0 and below 1"),
     ],
 )
 def test_a_divergence_names_the_wrong_field(options, message):

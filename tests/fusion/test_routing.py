@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.fusion import Regime, Thresholds, advantage_gap, route, routing, thresholds
+from dopd_lightning.fusion import Regime, Thresholds, advantage_gap, route, thresholds
 
 LH, LL, HT, HS = Regime
 MASKED = -1
@@ -22,6 +22,12 @@ def logp(*probs: float) -> Tensor:
 
 def everything(logps: Tensor) -> Tensor:
     return torch.ones_like(logps, dtype=torch.bool)
+
+
+def thresholds_of(teacher: Tensor, reference: Tensor, **options) -> Thresholds:
+    """As `route` has them: of one rollout's log-probabilities."""
+    gap = advantage_gap(teacher, reference)
+    return thresholds(gap[0], teacher[0].exp(), reference[0].exp(), **options)
 
 
 def test_regimes_have_the_documented_numbers():
@@ -50,7 +56,7 @@ def test_the_four_regimes():
 
 def test_the_thresholds_are_the_means():
     teacher, reference = logp(0.8, 0.2, 0.8, 0.1), logp(0.6, 0.1, 0.1, 0.8)
-    found = routing(teacher, reference, everything(teacher)).thresholds
+    found = thresholds_of(teacher, reference)
     assert found.gap == pytest.approx((0.2876821 + 0.6931472 + 2 * 2.0794415) / 4)
     assert found.teacher_prob == pytest.approx(1.9 / 4)
     assert found.reference_prob == pytest.approx(1.6 / 4)
@@ -100,10 +106,10 @@ def test_one_token():
 @pytest.mark.parametrize("normalize", ["none", "minmax", "zscore"])
 @pytest.mark.parametrize("shape", [(2, 3), (2, 0), (0, 3)])
 def test_no_token(normalize, shape):
-    found = routing(torch.zeros(shape), torch.zeros(shape), torch.zeros(shape), normalize=normalize)
-    assert found.regimes.shape == shape
-    assert (found.regimes == MASKED).all()
-    assert found.thresholds == Thresholds(0.0, 0.0, 0.0)
+    regimes = route(torch.zeros(shape), torch.zeros(shape), torch.zeros(shape), normalize=normalize)
+    assert regimes.shape == shape
+    assert (regimes == MASKED).all()
+    assert thresholds(*[torch.zeros(0)] * 3, normalize=normalize) == Thresholds(0.0, 0.0, 0.0)
 
 
 class TestOutliers:
@@ -112,27 +118,32 @@ class TestOutliers:
     teacher = torch.tensor([[-1.0] * 18 + [-2.0, -20.0]])
 
     def test_the_largest_gaps_are_left_out_of_the_means(self):
-        with_outlier = routing(self.teacher, self.reference, everything(self.teacher), outlier_fraction=0.0)
-        without = routing(self.teacher, self.reference, everything(self.teacher), outlier_fraction=0.05)
-        assert with_outlier.thresholds.gap == pytest.approx(20 / 20)
-        assert without.thresholds.gap == pytest.approx(1 / 19)
+        with_outlier = thresholds_of(self.teacher, self.reference, outlier_fraction=0.0)
+        without = thresholds_of(self.teacher, self.reference, outlier_fraction=0.05)
+        assert with_outlier.gap == pytest.approx(20 / 20)
+        assert without.gap == pytest.approx(1 / 19)
         # of the probabilities' means too
-        assert without.thresholds.teacher_prob == pytest.approx((18 * 0.36787944 + 0.13533528) / 19)
-        assert without.thresholds.reference_prob == pytest.approx(0.36787944)
+        assert without.teacher_prob == pytest.approx((18 * 0.36787944 + 0.13533528) / 19)
+        assert without.reference_prob == pytest.approx(0.36787944)
 
     def test_but_are_routed(self):
         regimes = route(self.teacher, self.reference, everything(self.teacher))
         assert regimes.tolist() == [[LH] * 18 + [HS, HS]]
 
+    def test_the_setting_reaches_the_routing(self):
+        # gaps: 0 (17 times), 1, 2, 19 -> mean 22/20, or 3/19 without the largest
+        teacher = torch.tensor([[-1.0] * 17 + [-2.0, -3.0, -20.0]])
+        every = route(teacher, self.reference, everything(teacher), outlier_fraction=0.0)
+        assert every.tolist() == [[LH] * 17 + [LL, HS, HS]]
+        assert route(teacher, self.reference, everything(teacher)).tolist() == [[LH] * 17 + [HS, HS, HS]]
+
     def test_the_default_leaves_out_one_in_twenty(self):
-        default = routing(self.teacher, self.reference, everything(self.teacher)).thresholds
-        assert default.gap == pytest.approx(1 / 19)
-        short = routing(self.teacher[:, 1:], self.reference[:, 1:], everything(self.teacher[:, 1:])).thresholds
+        assert thresholds_of(self.teacher, self.reference).gap == pytest.approx(1 / 19)
+        short = thresholds_of(self.teacher[:, 1:], self.reference[:, 1:])
         assert short.gap == pytest.approx(20 / 19)  # floor(0.05 * 19) = 0
 
     def test_the_gap_counts_whoever_is_ahead(self):
-        swapped = routing(self.reference, self.teacher, everything(self.teacher)).thresholds
-        assert swapped.gap == pytest.approx(1 / 19)
+        assert thresholds_of(self.reference, self.teacher).gap == pytest.approx(1 / 19)
 
 
 class TestNormalize:
@@ -207,8 +218,7 @@ logps = st.floats(-30, 0, allow_nan=False, width=32)
 @settings(max_examples=100, deadline=None)
 def test_regimes_partition_the_response_tokens(tokens, fraction, normalize):
     teacher, reference, mask = (torch.tensor([column]) for column in zip(*tokens, strict=True))
-    found = routing(teacher, reference, mask, outlier_fraction=fraction, normalize=normalize)
-    regimes = found.regimes
+    regimes = route(teacher, reference, mask, outlier_fraction=fraction, normalize=normalize)
     assert ((regimes == MASKED) == ~mask).all()
     assert sum((regimes == regime).sum() for regime in Regime) == mask.sum()
     # Swapping the sources swaps who is ahead and nothing else (ties aside).
@@ -231,7 +241,7 @@ def test_the_order_of_tokens_does_not_matter(fraction):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"outlier_fraction": 1.0}, "outlier_fraction: 1.0 must be below 1"),
+        ({"outlier_fraction": 1.0}, "outlier_fraction: 1.0 must be at least 0 and below 1"),
         ({"outlier_fraction": -0.1}, "outlier_fraction: -0.1"),
         ({"normalize": "rank"}, "normalize: 'rank' is not one of minmax, none, zscore"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lightning as L
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 from dopd_lightning.fusion import DOPD
@@ -58,7 +59,7 @@ def fit(make_trainer):
 
     def run(module, batches, *, ckpt_path=None, **options):
         trainer = make_trainer(**options)
-        loader = DataLoader(batches, batch_size=None)
+        loader = DataLoader(batches, batch_size=None, generator=torch.Generator())
         trainer.fit(module, loader, ckpt_path=ckpt_path, weights_only=True)
         return trainer
 

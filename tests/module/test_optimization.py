@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from transformers import get_linear_schedule_with_warmup
 
 from dopd_lightning.data import collate
+from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD, Teacher
 from dopd_lightning.module import DOPDModule
 from dopd_lightning.non_finite import NonFiniteLossError
@@ -81,6 +82,16 @@ def test_two_accumulated_micro_batches_are_one_batch(make_module, fit, examples)
         assert distance(start, ends[-1]) > 0.1
     for name, whole in ends[0].items():
         torch.testing.assert_close(ends[1][name], whole, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_mean_over_tokens_is_refused_under_accumulation(make_module, fit, examples):
+    with pytest.raises(ConfigError, match="'token' with accumulate_grad_batches=2 would be a mean of"):
+        fit(make_module(reduction="token"), [examples] * 2, accumulate_grad_batches=2)
+
+
+def test_an_average_that_rounding_would_hold_still_is_refused(make_module, fit, examples):
+    with pytest.raises(ConfigError, match=r"an 'ema' in torch\.bfloat16 does not move"):
+        fit(make_module(reference="ema"), [examples], precision="bf16-true")
 
 
 def test_the_trainer_clips_gradients(make_module, fit, examples):

@@ -12,7 +12,7 @@ from dopd_lightning.data import PromptFormat
 from dopd_lightning.errors import DataError
 from dopd_lightning.functional import dopd_loss
 from dopd_lightning.fusion import DOPD, Data, Reference, Teacher
-from dopd_lightning.module import PrivilegedAccess
+from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.rollout import DatasetRollout, StudentRollout, TeacherRollout, generate
 from dopd_lightning.views import Responses
 
@@ -55,6 +55,11 @@ def expected(logits_of, tokenizer):
         return dopd_loss(*logits.values(), padded.ids, padded.mask, **{"top_k": 8} | options), logits
 
     return compute
+
+
+def tokens(record):
+    """The unpadded responses."""
+    return [ids[mask].tolist() for ids, mask in zip(record.response_ids, record.mask, strict=True)]
 
 
 @pytest.mark.parametrize("padding_side", ["left", "right"])
@@ -117,7 +122,7 @@ def test_each_prompt_stands_before_each_of_its_rollouts(make_module, make_policy
     module = make_module(rollout=StudentRollout(max_new_tokens=5, samples_per_prompt=2))
     step = module.training_step(examples, 0)
     record = step["record"]
-    responses = [ids[mask].tolist() for ids, mask in zip(record.response_ids, record.mask, strict=True)]
+    responses = tokens(record)
     twice = [example for example in examples for _ in range(2)]
     result, _ = expected(make_policy(0), make_policy(1), make_policy(0), twice, responses)
     torch.testing.assert_close(step["loss"], result.loss, rtol=1e-4, atol=1e-5)
@@ -128,7 +133,7 @@ def test_rollouts_are_the_bare_students(make_module, make_policy, tokenizer, exa
     record = make_module(rollout=rollout).training_step(examples, 0)["record"]
     pads = {"eos_ids": [tokenizer.eos_token_id], "pad_id": 0, "vocabulary_size": len(tokenizer)}
     alone = generate(make_policy(0), [bare(example, tokenizer) for example in examples], rollout, **pads)
-    assert Responses(record.response_ids, record.mask).tokens() == alone
+    assert tokens(record) == alone
 
 
 def test_any_of_the_students_ends_ends_a_rollout(make_module, make_policy, examples):
@@ -137,7 +142,7 @@ def test_any_of_the_students_ends_ends_a_rollout(make_module, make_policy, examp
     student = make_policy(0)
     student.generation_config.eos_token_id = [int(whole[0, 2]), int(whole[1, 1])]
     record = make_module(student, rollout=rollout).training_step(examples, 0)["record"]
-    last = [response[-1] for response in Responses(record.response_ids, record.mask).tokens()[:2]]
+    last = [response[-1] for response in tokens(record)[:2]]
     assert set(last) <= set(student.generation_config.eos_token_id)
     assert record.mask.sum(1)[:2].tolist() <= [3, 2]
 
@@ -147,7 +152,7 @@ def test_a_teachers_rollouts_are_under_its_privileged_prompt(make_module, make_p
     record = make_module(rollout=rollout, fusion=Data()).training_step(examples, 0)["record"]
     pads = {"eos_ids": [tokenizer.eos_token_id], "pad_id": 0, "vocabulary_size": len(tokenizer)}
     alone = generate(make_policy(1), [hinted(example, tokenizer) for example in examples], rollout, **pads)
-    assert Responses(record.response_ids, record.mask).tokens() == alone
+    assert tokens(record) == alone
 
 
 @pytest.mark.parametrize("kind", ["snapshot", "ema", "model"])
@@ -193,7 +198,7 @@ def test_sampling_is_not_in_the_loss(make_module, make_policy, tokenizer, exampl
     student = make_policy(0)
     student.generation_config = GenerationConfig(temperature=0.2, do_sample=True, repetition_penalty=3.0)
     step = make_module(student, rollout=sampling).training_step(examples, 0)
-    responses = Responses(step["record"].response_ids, step["record"].mask).tokens()
+    responses = tokens(step["record"])
     result, _ = expected(make_policy(0), make_policy(1), make_policy(0), examples, responses)
     torch.testing.assert_close(step["loss"], result.loss, rtol=1e-4, atol=1e-5)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch.utils.data import DataLoader
 
-from dopd_lightning.data import PromptFormat
+from dopd_lightning.data import PromptFormat, collate
 from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.fusion import Data
 from dopd_lightning.module import DOPDModule
@@ -27,6 +27,21 @@ def test_accuracy_is_the_share_of_examples_whatever_their_batches(make_module, m
     evaluate = trainer.validate if stage == "val" else trainer.test
     (metrics,) = evaluate(module, DataLoader(UNEQUAL, batch_size=None), verbose=False)
     assert metrics == {f"{stage}/accuracy": 0.5}
+
+
+def test_several_dataloaders_have_an_accuracy_each(make_module, make_trainer):
+    loaders = [DataLoader(batches, batch_size=None) for batches in (UNEQUAL, UNEQUAL[1:])]
+    first, second = make_trainer().validate(make_module(verifier=right), loaders, verbose=False)
+    assert first == {"val/accuracy/dataloader_idx_0": 0.5}
+    assert second == {"val/accuracy/dataloader_idx_1": 1.0}
+
+
+def test_accuracy_is_exact_in_bfloat16(make_module, make_trainer):
+    examples = [{"prompt": "1", "answer": "no" if number % 4 == 0 else "yes"} for number in range(600)]
+    module = make_module(verifier=right, rollout=DatasetRollout(max_new_tokens=1))
+    loader = DataLoader(examples, batch_size=200, collate_fn=collate)
+    (metrics,) = make_trainer(precision="bf16-true").validate(module, loader, verbose=False)
+    assert metrics == {"val/accuracy": 0.75}
 
 
 def test_accuracy_starts_anew_each_time(make_module, make_trainer):

@@ -82,6 +82,12 @@ def test_a_kind_a_model_or_a_reference_will_do(make_policy):
     assert as_reference(model).weights is model
 
 
+def test_a_model_is_named_by_text_or_path(make_policy, tmp_path):
+    make_policy().save_pretrained(tmp_path)
+    for name in (tmp_path, str(tmp_path)):
+        assert as_reference(name).weights.name_or_path == str(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -14,11 +14,12 @@ def test_a_tokenizer_is_the_same_as_itself(tokenizer):
     check_same_tokenizer(tokenizer, copy.deepcopy(tokenizer))
 
 
-def test_tokens_that_only_one_has_are_no_conflict(tokenizer):
+def test_the_teacher_may_have_tokens_that_the_student_lacks_but_not_the_other_way_round(tokenizer):
     more = copy.deepcopy(tokenizer)
     more.add_tokens(["<tool>"])
     check_same_tokenizer(tokenizer, more)
-    check_same_tokenizer(more, tokenizer)
+    with pytest.raises(ConfigError, match=rf"token '<tool>' \(id {len(tokenizer)}\) is the student's alone"):
+        check_same_tokenizer(more, tokenizer)
 
 
 def test_a_token_with_another_id_is_shown(tokenizer):

@@ -103,6 +103,12 @@ def test_who_needs_the_teacher():
     assert not any(rollout.needs_teacher for rollout in (StudentRollout(), DatasetRollout(), MixedRollout()))
 
 
+def test_who_leaves_all_writing_to_the_student():
+    assert StudentRollout().student_writes
+    assert MixedRollout(on_policy=1).student_writes
+    assert not any(rollout.student_writes for rollout in (TeacherRollout(), DatasetRollout(), MixedRollout()))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
