@@ -26,34 +26,36 @@ from dopd_lightning.policies import (
 from dopd_lightning.rollout import Rollout
 
 
-def check_settings(reduction: str, loss_temperature: float, verifier: str | Verifier) -> None:
-    """Refuse settings of the module that cannot work; this needs no model loaded.
+def check_settings(
+    reduction: str, loss_temperature: float, verifier: str | Verifier, fusion: FusionRule, rollout: Rollout
+) -> None:
+    """Refuse settings of the module that cannot work, alone or together; this needs no model loaded.
 
     Raises:
-        ConfigError: listing the choices, or stating the range.
+        ConfigError: listing the choices, or stating the range; as `check_sampled_support`.
     """
     check_choice("reduction", reduction, get_args(Reduction))
     check_range("loss_temperature", loss_temperature, above=0)
     get_verifier(verifier)
+    check_sampled_support(fusion, rollout, loss_temperature)
 
 
 def check_teacher_given(teacher: object, fusion: FusionRule, rollout: Rollout) -> None:
-    """Refuse a missing teacher, and responses that the fusion rule cannot use; this needs no model loaded.
+    """Refuse a missing teacher; this needs no model loaded.
 
     Raises:
-        ConfigError: if there is no teacher, but the fusion rule or the rollout needs one; as `check_sampled_support`.
+        ConfigError: if there is none, but the fusion rule or the rollout needs one.
     """
     for who, needs in (("fusion rule", "teacher" in fusion.needs), ("rollout", rollout.needs_teacher)):
         if teacher is None and needs:
             raise ConfigError(f"teacher: there is none, but the {who} needs one; give a model, or choose another {who}")
-    check_sampled_support(fusion, rollout)
 
 
-def check_sampled_support(fusion: FusionRule, rollout: Rollout) -> None:
-    """Refuse ``support=sampled`` for responses that are no plain samples of the student: it would be biased.
+def check_sampled_support(fusion: FusionRule, rollout: Rollout, loss_temperature: float) -> None:
+    """Refuse ``support=sampled`` where responses are no samples of the distribution in the loss: it would be biased.
 
     Raises:
-        ConfigError: naming the rollout's setting.
+        ConfigError: naming the setting.
     """
     if getattr(fusion, "support", None) != "sampled":
         return
@@ -62,12 +64,13 @@ def check_sampled_support(fusion: FusionRule, rollout: Rollout) -> None:
             "fusion.support: 'sampled' needs responses that the student wrote, and this rollout takes others; choose "
             "rollout=student, or the support top_k or full"
         )
-    for name, plain in {"temperature": 1, "top_p": 1, "top_k": 0}.items():
-        value = getattr(rollout.sampling, name)
-        if value != plain:
+    found = {f"rollout.{name}": getattr(rollout.sampling, name) for name in ("temperature", "top_p", "top_k")}
+    plain = {"rollout.temperature": 1, "rollout.top_p": 1, "rollout.top_k": 0, "module.loss_temperature": 1}
+    for name, value in {**found, "module.loss_temperature": loss_temperature}.items():
+        if value != plain[name]:
             raise ConfigError(
-                f"rollout.{name}: {value} draws from another distribution than the student's, and fusion.support="
-                f"sampled would be biased; use {plain}, or the support top_k or full"
+                f"{name}: {value} makes the loss one of another distribution than the responses are drawn from, and "
+                f"fusion.support=sampled would be biased; use {plain[name]}, or the support top_k or full"
             )
 
 
@@ -147,12 +150,7 @@ def _warn_of_other_ends(teacher: list[int], student: list[int]) -> None:
         )
 
 
-def room_for_prompt(policies: Mapping[str, PreTrainedModel], rollout: Rollout) -> int:
-    """As `room_in`, of loaded policies."""
-    return room_in({role: policy.config for role, policy in policies.items()}, rollout)
-
-
-def room_in(configs: Mapping[str, PreTrainedConfig], rollout: Rollout) -> int:
+def room_for_prompt(configs: Mapping[str, PreTrainedConfig], rollout: Rollout) -> int:
     """The longest prompt, in tokens, that leaves every policy positions for ``rollout.max_new_tokens`` more.
 
     Args:

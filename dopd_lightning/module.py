@@ -102,7 +102,7 @@ class DOPDModule(L.LightningModule):
         self.rollout = rollout if rollout is not None else StudentRollout()
         self.prompt_format = prompt_format if prompt_format is not None else PromptFormat()
         self.privileged = privileged if privileged is not None else PrivilegedAccess()
-        check_settings(reduction, loss_temperature, verifier)
+        check_settings(reduction, loss_temperature, verifier, self.fusion, self.rollout)
         self.reduction = reduction
         self.loss_temperature = loss_temperature
         self.verifier = get_verifier(verifier)
@@ -123,7 +123,8 @@ class DOPDModule(L.LightningModule):
             policies["reference"] = self.reference.policy(self.student)
         tokenizers = {"teacher": teacher_tokenizer, "reference": reference_tokenizer}
         self.vocabulary_size = check_policies(policies, self.tokenizer, tokenizers, self.fusion)
-        self.prompt_limit = min(self.prompt_format.max_tokens, room_for_prompt(policies, self.rollout))
+        room = room_for_prompt({role: policy.config for role, policy in policies.items()}, self.rollout)
+        self.prompt_limit = min(self.prompt_format.max_tokens, room)
         self.reference.attach(self.student)
 
         self.eos_ids = end_of_sequence_ids(self.student, self.tokenizer)

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.cli.make import complaints_name, make
-from dopd_lightning.consistency import check_settings, check_teacher_given, check_top_k, room_in
+from dopd_lightning.consistency import check_settings, check_teacher_given, check_top_k, room_for_prompt
 from dopd_lightning.data import DOPDDataModule, PromptFormat
 from dopd_lightning.errors import ConfigError, check_range
 from dopd_lightning.module import DOPDModule
@@ -60,7 +60,8 @@ def build(config: DictConfig) -> Run:
     # A partial: Hydra would turn dataclasses among the arguments into configuration.
     module = make(config, "module", _partial_=True)
     with complaints_name(config, "module"):
-        check_settings(*(module.keywords[name] for name in ("reduction", "loss_temperature", "verifier")))
+        settings = {name: module.keywords[name] for name in ("reduction", "loss_temperature", "verifier")}
+        check_settings(**settings, fusion=parts["fusion"], rollout=parts["rollout"])
     check_teacher_given(config.teacher or None, parts["fusion"], parts["rollout"])
     _try_optimizer(parts["optimizer"], parts["scheduler"])
     data = _data(config)
@@ -224,4 +225,4 @@ def _room_for_prompt(config: DictConfig, rollout: Rollout) -> int:
         if OmegaConf.select(config, key):
             with complaints_name(config, key):
                 configs[role] = load_config(**_where(config, key))
-    return room_in(configs, rollout)
+    return room_for_prompt(configs, rollout)

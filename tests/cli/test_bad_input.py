@@ -113,7 +113,10 @@ class TestBeforeAnyModelLoads:
                 "teacher: there is none, but the fusion rule needs one; give a model, or choose another",
             ),
             (["fusion.support=sampled", "rollout=dataset"], "fusion.support: 'sampled' needs responses that the stu"),
-            (["fusion.support=sampled", "rollout.top_p=0.9"], "rollout.top_p: 0.9 draws from another distribution"),
+            (
+                ["fusion.support=sampled", "rollout.top_p=0.9"],
+                "rollout.top_p: 0.9 makes the loss one of another distribution",
+            ),
             (["rollout.temperature=0"], "rollout.samples_per_prompt: 4 greedy responses (rollout.temperature=0) would"),
             (["precision=16-mixed"], "trainer.precision: '16-mixed' needs a GPU; choose precision=bf16-mixed or prec"),
             (
