@@ -135,7 +135,9 @@ def _accuracy(run: Run, role: str) -> float:
     trainer = make_trainer(run.config, logger=False, callbacks=[], enable_checkpointing=False)
     with run.module.answering_as(role):
         (metrics,) = trainer.test(run.module, run.data, verbose=False)
-    return float(metrics["test/accuracy"])
+    accuracy = float(metrics["test/accuracy"])
+    log.info("the %s answers %.1f %% of the problems in data.test", role, 100 * accuracy)
+    return accuracy
 
 
 def _floats(metrics: Any) -> Metrics:
