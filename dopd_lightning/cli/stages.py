@@ -88,6 +88,8 @@ def test(run: Run) -> Metrics:
 
 def predict(run: Run) -> Metrics:
     """Answers to the prompts of ``data.predict``, one JSON object a line in ``predictions.jsonl``."""
+    if run.trainer.world_size > 1:
+        raise ConfigError(f"trainer.devices: predict writes one file on one device, not on {run.trainer.world_size}")
     batches = run.trainer.predict(run.module, run.data, ckpt_path=run.config.ckpt_path, weights_only=True) or []
     path = run.folder / "predictions.jsonl"
     with path.open("w", encoding="utf-8") as file:
