@@ -66,6 +66,13 @@ def fit(run: Run) -> Metrics:
     run.trainer.fit(run.module, datamodule=run.data, ckpt_path=run.config.ckpt_path, weights_only=True)
     summary.seconds = time.monotonic() - start
     summary.steps = run.trainer.global_step
+    if summary.steps < run.trainer.max_steps:
+        log.warning(
+            "trainer.max_steps: the run ended after %d of %d steps, at max_epochs=%s; raise trainer.max_epochs",
+            summary.steps,
+            run.trainer.max_steps,
+            run.trainer.max_epochs,
+        )
     metrics = _floats(run.trainer.callback_metrics)
     if has_test and evaluate.student_after:
         summary.accuracy["student_after"] = metrics["test/accuracy"] = _accuracy(run, "student")

@@ -121,6 +121,14 @@ def test_a_checkpoint_is_gone_on_from(run):
     assert torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
+def test_a_run_that_ends_before_its_steps_says_why(run, caplog):
+    run("trainer.max_steps=2")
+    assert "trainer.max_steps" not in caplog.text
+    checkpoint = run.folder / "checkpoints" / "last.ckpt"
+    run(f"ckpt_path={checkpoint}", "trainer.max_steps=30", "trainer.max_epochs=1")
+    assert "trainer.max_steps: the run ended after 2 of 30 steps, at max_epochs=1" in caplog.text
+
+
 @pytest.mark.parametrize("fusion", choices("fusion"))
 def test_every_fusion_rule_trains(run, fusion):
     rollout = "dataset" if fusion == "data" else "student"
