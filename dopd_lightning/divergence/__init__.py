@@ -1,21 +1,28 @@
 """How far the student is from a target, token by token, and how the tokens become one loss."""
 
 from dopd_lightning.divergence.dense import divergence
-from dopd_lightning.divergence.engine import token_losses
+from dopd_lightning.divergence.engine import FusedLoss, fused_loss
 from dopd_lightning.divergence.reduction import Reduction, reduce_loss
+from dopd_lightning.divergence.scores import Scores
 from dopd_lightning.divergence.term import Divergence, Kind, Pool, Support, Tail, Target, Term, TopKOf
+from dopd_lightning.divergence.token_losses import token_losses
+from dopd_lightning.divergence.workspace import LOSS_MEMORY
 
 __all__ = [
+    "LOSS_MEMORY",
     "Divergence",
+    "FusedLoss",
     "Kind",
     "Pool",
     "Reduction",
+    "Scores",
     "Support",
     "Tail",
     "Target",
     "Term",
     "TopKOf",
     "divergence",
+    "fused_loss",
     "reduce_loss",
     "token_losses",
 ]

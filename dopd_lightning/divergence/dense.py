@@ -63,7 +63,7 @@ def divergence(
     if support == "sampled":
         if sampled_ids is None:
             raise ConfigError("sampled_ids: None; support 'sampled' needs the tokens drawn from the student")
-        return _sampled(at_ids(student, sampled_ids), at_ids(target, sampled_ids), kind, beta)
+        return sampled(at_ids(student, sampled_ids), at_ids(target, sampled_ids), kind, beta)
     if support == "top_k":
         if top_k > student.shape[-1]:
             raise ConfigError(
@@ -72,7 +72,7 @@ def divergence(
             )
         ids = (target if top_k_of == "target" else student.detach()).topk(top_k).indices
         student, target = _restrict(student, ids, tail), _restrict(target, ids, tail)
-    return _compare(student, target, kind, beta)
+    return compare(student, target, kind, beta)
 
 
 def _restrict(log_probs: Tensor, ids: Tensor, tail: Tail) -> Tensor:
@@ -86,7 +86,8 @@ def _restrict(log_probs: Tensor, ids: Tensor, tail: Tail) -> Tensor:
     return torch.cat([inside, outside], dim=-1)
 
 
-def _compare(student: Tensor, target: Tensor, kind: Kind, beta: float) -> Tensor:
+def compare(student: Tensor, target: Tensor, kind: Kind, beta: float) -> Tensor:
+    """Divergence ``(...)`` of two distributions over the same outcomes, log-probabilities ``(..., outcomes)``."""
     if kind == "reverse_kl":
         return _kl(student, target)
     if kind == "forward_kl":
@@ -99,7 +100,7 @@ def _kl(p: Tensor, q: Tensor) -> Tensor:
     return (p.exp() * (p - q)).sum(-1)
 
 
-def _sampled(student: Tensor, target: Tensor, kind: Kind, beta: float) -> Tensor:
+def sampled(student: Tensor, target: Tensor, kind: Kind, beta: float) -> Tensor:
     """Single-sample estimate from the two log-probabilities ``(...)`` of the sampled token.
 
     A divergence is E f(w) under the student, with w = target(y) / student(y). Its gradient is

@@ -1,93 +1,123 @@
-"""From terms to a loss per token."""
+"""From hidden states and heads to the loss, without logits of more than a few tokens at a time.
+
+The gradient is computed in the forward pass: every token's weight in the loss is known by then, so a chunk's logits
+serve value and gradient at once, and backward only scales what is there. `dopd_lightning.divergence.chunked` does the
+work.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from dopd_lightning.divergence.dense import divergence
-from dopd_lightning.divergence.distribution import at_ids, check_same_shape, log_probs
+from dopd_lightning.divergence.chunked import ChunkedLoss
+from dopd_lightning.divergence.distribution import check_same_shape
+from dopd_lightning.divergence.reduction import Reduction, reduction_coefficients
+from dopd_lightning.divergence.scores import Scores
 from dopd_lightning.divergence.term import Pool, Term
 from dopd_lightning.errors import ConfigError
 
 
-def token_losses(
-    student_logits: Tensor,
-    teacher_logits: Tensor | None,
-    reference_logits: Tensor | None,
-    response_ids: Tensor,
-    terms: Iterable[Term],
-) -> Tensor:
-    """Sum over terms of weight times divergence, for each response token.
+@dataclass(frozen=True, eq=False)
+class FusedLoss:
+    """Result of `fused_loss`.
 
-    A term is computed only on the tokens where its weight is not 0. Nothing else is read: other positions may hold any
-    logits and any ids. The result hangs on the student's graph even when no token is selected, so that every
-    process has a backward pass.
+    Attributes:
+        loss: scalar, to call ``backward`` on, once.
+        per_token: ``(batch, response)``, detached: sum over terms of weight times divergence, 0 where masked.
+    """
+
+    loss: Tensor
+    per_token: Tensor
+
+
+def fused_loss(
+    student: Scores, sources: Mapping[str, Scores], terms: Sequence[Term], reduction: Reduction = "rollout"
+) -> FusedLoss:
+    """``reduce_loss(token_losses(…), …)`` of the logits, with its gradient by the student's states and head alone.
 
     Args:
-        student_logits: ``(batch, response, vocab)``, each predicting the response token at its place.
-        teacher_logits: ``(batch, response, vocab)``, or None if no term needs them.
-        reference_logits: ``(batch, response, vocab)``, or None if no term needs them.
-        response_ids: ``(batch, response)``, the sampled tokens.
-        terms: from a fusion rule.
-
-    Returns:
-        ``(batch, response)``, float32 or better, 0 where no term selects the token.
+        student: its ``graph`` and the weights of its head get the gradient.
+        sources: ``teacher`` and ``reference``, as far as terms need them: of the same tokens, at the same temperature.
+        terms: from a fusion rule; weights are ``(batch, response)``, and read where the mask is true.
+        reduction: ``rollout`` or ``token``, see `reduce_loss`.
 
     Raises:
         ConfigError: if a term needs a source that is not given, or a ``top_k`` above the vocabulary.
-        ValueError: if shapes do not match.
+        ValueError: if shapes, vocabularies or temperatures differ.
     """
-    check_same_shape("token_losses", student=student_logits, teacher=teacher_logits, reference=reference_logits)
-    losses = torch.zeros_like(response_ids, dtype=torch.promote_types(student_logits.dtype, torch.float32))
-    losses = losses + student_logits[:0].sum()  # attaches the graph without reading a logit: 0 * inf would be NaN
+    for name, source in sources.items():
+        _check_source(name, source, student)
     for term in terms:
-        check_same_shape(f"term {term.name!r}", weight=term.weight, response_ids=response_ids)
-        rows = term.weight.nonzero(as_tuple=True)
-        student, ids = student_logits[rows], response_ids[rows]
-        if term.target == "data":
-            per_row = -at_ids(log_probs(student), ids)
-        else:
-            target = _target(term, rows, teacher_logits, reference_logits)
-            per_row = divergence(student, target, sampled_ids=ids, **asdict(term.divergence))
-        weighted = term.weight[rows] * per_row
-        losses = losses.index_put(rows, weighted.to(losses.dtype), accumulate=True)
-    return losses
+        check_same_shape(f"term {term.name!r}", weight=term.weight, mask=student.mask)
+        _check_term(term, sources, student.head.vocabulary_size)
+    coefficients = reduction_coefficients(student.mask, reduction)[student.mask]
+    work = ChunkedLoss(student, sources, [_at_tokens(term, student.mask) for term in terms], coefficients)
+    loss = _Loss.apply(  # type: ignore[no-untyped-call]
+        work, student.mask, torch.is_grad_enabled(), student.graph, student.head.weight, student.head.bias
+    )
+    return FusedLoss(loss, _in_place(work.per_token, student.mask))
 
 
-def _target(term: Term, rows: tuple[Tensor, ...], teacher: Tensor | None, reference: Tensor | None) -> Tensor:
-    """The term's target logits at the selected tokens, ``(tokens, vocab)``."""
-
-    def source(name: str, logits: Tensor | None) -> Tensor:
-        if logits is None:
-            raise ConfigError(f"term {term.name!r}: needs the {name}'s logits, found None")
-        return logits[rows]
-
-    if not isinstance(term.target, Pool):
-        return source(term.target, teacher if term.target == "teacher" else reference)
-    teacher_rows, reference_rows = source("teacher", teacher), source("reference", reference)
-    dtype = torch.promote_types(teacher_rows.dtype, torch.float32)
-    weight = torch.as_tensor(term.target.teacher_weight, dtype=dtype, device=teacher_rows.device)
-    weight = weight[rows].unsqueeze(-1) if weight.ndim else weight
-    return pool(teacher_rows, reference_rows, weight, geometric=term.target.geometric)
+def _in_place(values: Tensor, mask: Tensor) -> Tensor:
+    """One value a response token, ``(tokens, …)``, where the mask is true, and 0 elsewhere."""
+    full = torch.zeros(*mask.shape, *values.shape[1:], dtype=values.dtype, device=values.device)
+    full[mask] = values
+    return full
 
 
-def pool(teacher_logits: Tensor, reference_logits: Tensor, teacher_weight: Tensor, *, geometric: bool) -> Tensor:
-    """Logits of the pooled target, see `Pool`.
+def _at_tokens(term: Term, mask: Tensor) -> Term:
+    target = term.target
+    if isinstance(target, Pool) and isinstance(target.teacher_weight, Tensor) and target.teacher_weight.ndim:
+        target = replace(target, teacher_weight=target.teacher_weight[mask])
+    return replace(term, target=target, weight=term.weight[mask])
 
-    Args:
-        teacher_logits: ``(..., vocab)``.
-        reference_logits: ``(..., vocab)``.
-        teacher_weight: broadcasts against ``(..., vocab)``.
-        geometric: log-linear instead of linear.
 
-    Returns:
-        ``(..., vocab)``.
-    """
-    teacher, reference = log_probs(teacher_logits.detach()), log_probs(reference_logits.detach())
-    if geometric:
-        return teacher_weight * teacher + (1 - teacher_weight) * reference
-    return torch.logaddexp(teacher + teacher_weight.log(), reference + (-teacher_weight).log1p())
+def _check_source(name: str, source: Scores, student: Scores) -> None:
+    for what, found, expected in (
+        ("response tokens", len(source.ids), len(student.ids)),
+        ("a vocabulary of", source.head.vocabulary_size, student.head.vocabulary_size),
+        ("temperature", source.temperature, student.temperature),
+    ):
+        if found != expected:
+            raise ValueError(f"fused_loss: the {name}'s scores have {what} {found}, the student's {expected}")
+
+
+def _check_term(term: Term, sources: Mapping[str, Scores], vocabulary_size: int) -> None:
+    for name in ("teacher", "reference") if isinstance(term.target, Pool) else (term.target,):
+        if name != "data" and name not in sources:
+            raise ConfigError(f"term {term.name!r}: needs the {name}'s scores, found none")
+    if term.divergence.support == "top_k" and term.divergence.top_k > vocabulary_size:
+        raise ConfigError(
+            f"top_k: {term.divergence.top_k} is above the vocabulary of {vocabulary_size} tokens; it must be at most "
+            f"{vocabulary_size} (or use support 'full')"
+        )
+
+
+class _Loss(torch.autograd.Function):
+    """Hands out what was computed. Gradients wait in float32 or better: they are scaled before they are rounded."""
+
+    @staticmethod
+    def forward(ctx, work, mask, differentiable, states, weight, bias):  # type: ignore[no-untyped-def]
+        loss = work.compute(*(differentiable and needed for needed in ctx.needs_input_grad[3:]))
+        ctx.mask = mask
+        ctx.gradient = work.gradient
+        ctx.dtypes = states.dtype, weight.dtype, None if bias is None else bias.dtype
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, scale):  # type: ignore[no-untyped-def]
+        if ctx.gradient is None:
+            raise RuntimeError("fused_loss: backward was called a second time; its gradients were given away the first")
+        # Nothing is kept, so that the largest, the head's, becomes .grad without a copy.
+        gradient, ctx.gradient = ctx.gradient, None
+        given = gradient.states, gradient.weight, gradient.bias
+        states, weight, bias = (
+            None if each is None else each.mul_(scale).to(dtype) for each, dtype in zip(given, ctx.dtypes, strict=True)
+        )
+        return None, None, None, None if states is None else _in_place(states, ctx.mask), weight, bias

@@ -32,14 +32,29 @@ def reduce_loss(per_token: Tensor, mask: Tensor, reduction: Reduction = "rollout
     Raises:
         ConfigError: for another reduction.
     """
+    kept = torch.where(mask.bool(), per_token, torch.zeros_like(per_token))  # not a product: it may be inf or NaN there
+    return (kept * reduction_coefficients(mask, reduction)).sum()
+
+
+def reduction_coefficients(mask: Tensor, reduction: Reduction = "rollout") -> Tensor:
+    """Each token's share in the loss: `reduce_loss` is the sum of the losses per token times these.
+
+    Args:
+        mask: ``(batch, response)``, true at response tokens.
+        reduction: ``rollout`` or ``token``, see `reduce_loss`.
+
+    Returns:
+        ``(batch, response)``, float32, 0 where masked.
+
+    Raises:
+        ConfigError: for another reduction.
+    """
     check_choice("reduction", reduction, get_args(Reduction))
     mask = mask.bool()
-    kept = torch.where(mask, per_token, torch.zeros_like(per_token))  # not a product: masked values may be inf or NaN
     if reduction == "token":
         tokens = mask.sum().float()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(tokens)
             tokens /= torch.distributed.get_world_size()
-        return kept.sum() / tokens if tokens > 0 else kept.sum()
-    per_rollout = kept.sum(-1) / mask.sum(-1).clamp(min=1)
-    return per_rollout.sum() / max(len(per_rollout), 1)
+        return mask / tokens.clamp(min=torch.finfo(tokens.dtype).tiny)
+    return mask / (mask.sum(-1, keepdim=True).clamp(min=1) * max(len(mask), 1))

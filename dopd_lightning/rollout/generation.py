@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from dopd_lightning.errors import check_range
+from dopd_lightning.rollout.prefill import prefill
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +67,9 @@ def generate(
         The response tokens, up to and including the first end-of-sequence token, or ``max_new_tokens`` of them without.
     """
     width = max(len(prompt) for prompt in prompts)
-    ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    padded = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+    real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    ids, mask = torch.tensor(padded, device=policy.device), torch.tensor(real, device=policy.device)
     sampled = sampling.temperature > 0
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=sampling.max_new_tokens,
@@ -74,14 +77,15 @@ def generate(
         num_return_sequences=samples_per_prompt,
         eos_token_id=list(eos_ids),
         pad_token_id=pad_id,
-        suppress_tokens=list(range(vocabulary_size, policy.config.get_text_config().vocab_size)) or None,
         **({"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k} if sampled else {}),
     )
     with _own_generation_config_set_aside(policy):
         output = policy.generate(  # type: ignore[operator]
-            input_ids=torch.tensor(ids, device=policy.device),
-            attention_mask=torch.tensor(mask, device=policy.device),
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=prefill(policy, ids, mask, samples_per_prompt),
             generation_config=config,
+            logits_processor=LogitsProcessorList([_RealTokens(vocabulary_size)]),
         )
     return [up_to_end(row, eos_ids) for row in output[:, width:].tolist()]
 
@@ -92,6 +96,17 @@ def up_to_end(tokens: list[int], eos_ids: Collection[int]) -> list[int]:
         if token in eos_ids:
             return tokens[:count]
     return tokens
+
+
+class _RealTokens(LogitsProcessor):
+    """Leaves out a padded vocabulary's padding, as ``suppress_tokens`` would by a search at every step."""
+
+    def __init__(self, vocabulary_size: int) -> None:
+        self.vocabulary_size = vocabulary_size
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        scores[:, self.vocabulary_size :] = -torch.inf
+        return scores
 
 
 @contextmanager
