@@ -27,7 +27,12 @@ from dopd_lightning.rollout import Rollout
 
 
 def check_settings(
-    reduction: str, loss_temperature: float, verifier: str | Verifier, fusion: FusionRule, rollout: Rollout
+    reduction: str,
+    loss_temperature: float,
+    loss_memory: float,
+    verifier: str | Verifier,
+    fusion: FusionRule,
+    rollout: Rollout,
 ) -> None:
     """Refuse settings of the module that cannot work, alone or together; this needs no model loaded.
 
@@ -36,6 +41,7 @@ def check_settings(
     """
     check_choice("reduction", reduction, get_args(Reduction))
     check_range("loss_temperature", loss_temperature, above=0)
+    check_range("loss_memory", loss_memory, above=0)
     get_verifier(verifier)
     check_sampled_support(fusion, rollout, loss_temperature)
 

@@ -24,7 +24,7 @@ from dopd_lightning.consistency import (
     room_for_prompt,
 )
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
-from dopd_lightning.divergence import Reduction, reduce_loss, token_losses
+from dopd_lightning.divergence import LOSS_MEMORY, Reduction, loss_of
 from dopd_lightning.errors import ConfigError, DataError, check_choice
 from dopd_lightning.fusion import DOPD, FusionRule, TokenStatistics
 from dopd_lightning.metrics import Accuracy, RegimeCounts, step_metrics
@@ -42,7 +42,8 @@ from dopd_lightning.policies import (
 from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.rollout import Rollout, RolloutRequest, Sampling, StudentRollout, generate
-from dopd_lightning.views import Responses, View, response_logits, view_of
+from dopd_lightning.scoring import Scoring
+from dopd_lightning.views import Responses, View, view_of
 
 ROLES = ("student", "teacher", "reference")
 
@@ -67,6 +68,7 @@ class DOPDModule(L.LightningModule):
         scheduler: ``(optimizer=…, num_training_steps=…)`` -> scheduler, stepped after each optimizer step.
         reduction: ``rollout`` (the paper's: a mean over each rollout's tokens, then over rollouts) or ``token``.
         loss_temperature: divides all logits in the divergences. It is not the sampling temperature.
+        loss_memory: MiB that the loss may take for logits, which it makes for as many tokens at once as fit in.
         verifier: scores answers in validation: a name or a callable ``(response, example) -> float``.
 
     A batch is what a dataloader makes of dicts with ``prompt`` (text or chat messages) and, optionally, ``privileged``,
@@ -95,6 +97,7 @@ class DOPDModule(L.LightningModule):
         scheduler: Callable[..., Any] | None = None,
         reduction: Reduction = "rollout",
         loss_temperature: float = 1.0,
+        loss_memory: float = LOSS_MEMORY,
         verifier: str | Verifier = "exact",
     ) -> None:
         super().__init__()
@@ -102,9 +105,8 @@ class DOPDModule(L.LightningModule):
         self.rollout = rollout if rollout is not None else StudentRollout()
         self.prompt_format = prompt_format if prompt_format is not None else PromptFormat()
         self.privileged = privileged if privileged is not None else PrivilegedAccess()
-        check_settings(reduction, loss_temperature, verifier, self.fusion, self.rollout)
+        check_settings(reduction, loss_temperature, loss_memory, verifier, self.fusion, self.rollout)
         self.reduction = reduction
-        self.loss_temperature = loss_temperature
         self.verifier = get_verifier(verifier)
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
@@ -130,6 +132,7 @@ class DOPDModule(L.LightningModule):
         self.eos_ids = end_of_sequence_ids(self.student, self.tokenizer)
         pad = self.tokenizer.pad_token_id
         self.pad_id: int = pad if pad is not None else self.eos_ids[0]
+        self._scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
         self.regime_counts = RegimeCounts()
         self.accuracies = nn.ModuleDict()  # one a dataloader, made when it comes up
         self._answering = "student"
@@ -148,22 +151,20 @@ class DOPDModule(L.LightningModule):
         prompts = {role: self._prompts(examples, role) for role in ROLES}
         responses = self._roll_out(examples, prompts)
         views = {role: self._view(prompts[role], responses) for role in ROLES}
-        student = response_logits(self.student, views["student"], self.vocabulary_size)
-        teacher = self._source_logits("teacher", self.teacher, views["teacher"])
-        reference = self._source_logits("reference", self.reference.policy(self.student), views["reference"])
+        tables = getattr(self.fusion, "tables", {})
+        student, teacher, reference = map(self._scoring(self._policies(), views, responses, tables).get, ROLES)
+        assert student is not None
 
-        statistics = TokenStatistics.from_logits(student, teacher, reference, responses.ids, responses.mask)
+        statistics = TokenStatistics(responses.mask, responses.ids, student, teacher, reference)
         supervision = self.fusion(statistics)
-        if self.loss_temperature != 1:
-            student = student / self.loss_temperature
-            teacher = None if teacher is None else teacher / self.loss_temperature
-            reference = None if reference is None else reference / self.loss_temperature
-        per_token = token_losses(student, teacher, reference, responses.ids, supervision.terms)
-        loss = reduce_loss(per_token, responses.mask, self.reduction)
+        sources = {
+            role: source for role, source in zip(ROLES[1:], (teacher, reference), strict=True) if source is not None
+        }
+        loss, per_token = loss_of(student, sources, supervision.terms, self.reduction)
         record = TokenRecord(
             response_ids=responses.ids,
             mask=responses.mask,
-            loss=per_token.detach(),
+            loss=per_token,
             student_logp=statistics.student_logp,
             student_entropy=statistics.student_entropy,
             teacher_logp=None if teacher is None else statistics.teacher_logp,
@@ -214,12 +215,11 @@ class DOPDModule(L.LightningModule):
         prompt_of_each = [prompt for prompt in prompts for _ in range(self.rollout.samples_per_prompt)]
         return view_of(prompt_of_each, responses, self.pad_id)
 
-    def _source_logits(self, role: str, policy: PreTrainedModel | None, view: View) -> Tensor | None:
-        """Logits ``(batch, response, vocab)`` of a source, or ``None`` if the fusion rule has no use for them."""
-        if policy is None or role not in self.fusion.needs:
-            return None
-        with torch.no_grad(), evaluating(policy):
-            return response_logits(policy, view, self.vocabulary_size)
+    def _policies(self) -> dict[str, PreTrainedModel]:
+        """The student, and the sources that the fusion rule has a use for."""
+        sources = {"teacher": self.teacher, "reference": self.reference.policy(self.student)}
+        used = {role: policy for role, policy in sources.items() if policy is not None and role in self.fusion.needs}
+        return {"student": self.student, **used}
 
     def _log_step(self, loss: Tensor, record: TokenRecord) -> None:
         if self._trainer is None:  # a bare loop: nobody to log to

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,38 @@ def view_of(prompts: Sequence[Sequence[int]], responses: Responses, pad_id: int)
     return View(input_ids, attention_mask, position_ids, responses.ids.shape[1])
 
 
+def response_states(policy: PreTrainedModel, view: View) -> Tensor:
+    """Hidden states that the policy's head turns into the response's logits, as ``(batch, response, width)``.
+
+    They are what the head is about to receive, the model's last normalisation included; the head itself gets no rows to
+    work on. The call goes through the whole policy, whatever wraps it.
+    """
+    caught: list[Tensor] = []
+
+    def take(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        caught.append(args[0])
+        return (args[0][:, :0], *args[1:])
+
+    head = policy.get_output_embeddings()  # type: ignore[no-untyped-call]
+    assert isinstance(head, nn.Module)
+    handle = head.register_forward_pre_hook(take)
+    try:
+        _forward(policy, view)
+    finally:
+        handle.remove()
+    return caught[0][:, -view.response_width - 1 : -1]
+
+
 def response_logits(policy: nn.Module, view: View, vocabulary_size: int) -> Tensor:
     """Logits that predict each response token, as ``(batch, response, vocab)`` over the real vocabulary.
 
     The logit at column ``i`` predicts column ``i + 1``, so these come from the columns one to the left of the response.
     They are the model's own output, head bias, softcap and scale included, in float32 whatever the run's precision.
     """
+    return _forward(policy, view)[:, -view.response_width - 1 : -1, :vocabulary_size].float()
+
+
+def _forward(policy: nn.Module, view: View) -> Tensor:
     logits: Tensor = policy(
         input_ids=view.input_ids,
         attention_mask=view.attention_mask,
@@ -80,4 +107,4 @@ def response_logits(policy: nn.Module, view: View, vocabulary_size: int) -> Tens
         use_cache=False,
         logits_to_keep=view.response_width + 1,
     ).logits
-    return logits[:, -view.response_width - 1 : -1, :vocabulary_size].float()
+    return logits

@@ -60,7 +60,9 @@ def build(config: DictConfig) -> Run:
     # A partial: Hydra would turn dataclasses among the arguments into configuration.
     module = make(config, "module", _partial_=True)
     with complaints_name(config, "module"):
-        settings = {name: module.keywords[name] for name in ("reduction", "loss_temperature", "verifier")}
+        settings = {
+            name: module.keywords[name] for name in ("reduction", "loss_temperature", "loss_memory", "verifier")
+        }
         check_settings(**settings, fusion=parts["fusion"], rollout=parts["rollout"])
     check_teacher_given(config.teacher or None, parts["fusion"], parts["rollout"])
     _try_optimizer(parts["optimizer"], parts["scheduler"])

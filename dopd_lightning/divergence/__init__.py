@@ -1,7 +1,9 @@
 """How far the student is from a target, token by token, and how the tokens become one loss."""
 
 from dopd_lightning.divergence.dense import divergence
-from dopd_lightning.divergence.engine import FusedLoss, fused_loss
+from dopd_lightning.divergence.engine import Loss, fused_loss
+from dopd_lightning.divergence.logit_scores import LogitScores
+from dopd_lightning.divergence.loss import AnyScores, loss_of
 from dopd_lightning.divergence.reduction import Reduction, reduce_loss
 from dopd_lightning.divergence.scores import Scores
 from dopd_lightning.divergence.term import Divergence, Kind, Pool, Support, Tail, Target, Term, TopKOf
@@ -10,9 +12,11 @@ from dopd_lightning.divergence.workspace import LOSS_MEMORY
 
 __all__ = [
     "LOSS_MEMORY",
+    "AnyScores",
     "Divergence",
-    "FusedLoss",
     "Kind",
+    "LogitScores",
+    "Loss",
     "Pool",
     "Reduction",
     "Scores",
@@ -23,6 +27,7 @@ __all__ = [
     "TopKOf",
     "divergence",
     "fused_loss",
+    "loss_of",
     "reduce_loss",
     "token_losses",
 ]

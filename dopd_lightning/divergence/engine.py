@@ -8,7 +8,8 @@ work.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,12 +23,11 @@ from dopd_lightning.divergence.term import Pool, Term
 from dopd_lightning.errors import ConfigError
 
 
-@dataclass(frozen=True, eq=False)
-class FusedLoss:
-    """Result of `fused_loss`.
+class Loss(NamedTuple):
+    """A loss, and what it is made of.
 
     Attributes:
-        loss: scalar, to call ``backward`` on, once.
+        loss: scalar, to call ``backward`` on (once, if it is `fused_loss`'s).
         per_token: ``(batch, response)``, detached: sum over terms of weight times divergence, 0 where masked.
     """
 
@@ -37,7 +37,7 @@ class FusedLoss:
 
 def fused_loss(
     student: Scores, sources: Mapping[str, Scores], terms: Sequence[Term], reduction: Reduction = "rollout"
-) -> FusedLoss:
+) -> Loss:
     """``reduce_loss(token_losses(…), …)`` of the logits, with its gradient by the student's states and head alone.
 
     Args:
@@ -57,10 +57,10 @@ def fused_loss(
         _check_term(term, sources, student.head.vocabulary_size)
     coefficients = reduction_coefficients(student.mask, reduction)[student.mask]
     work = ChunkedLoss(student, sources, [_at_tokens(term, student.mask) for term in terms], coefficients)
-    loss = _Loss.apply(  # type: ignore[no-untyped-call]
+    loss = _FusedLoss.apply(  # type: ignore[no-untyped-call]
         work, student.mask, torch.is_grad_enabled(), student.graph, student.head.weight, student.head.bias
     )
-    return FusedLoss(loss, _in_place(work.per_token, student.mask))
+    return Loss(loss, _in_place(work.per_token, student.mask))
 
 
 def _in_place(values: Tensor, mask: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def _check_term(term: Term, sources: Mapping[str, Scores], vocabulary_size: int)
         )
 
 
-class _Loss(torch.autograd.Function):
+class _FusedLoss(torch.autograd.Function):
     """Hands out what was computed. Gradients wait in float32 or better: they are scaled before they are rounded."""
 
     @staticmethod

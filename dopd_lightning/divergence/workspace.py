@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-LOSS_MEMORY = 96
+LOSS_MEMORY = 64
 """MiB for rows as wide as the vocabulary. With fewer than some tens of tokens at once, products become slower."""
 
 BLOCK = 4096

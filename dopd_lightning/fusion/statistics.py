@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from dopd_lightning.divergence.dense import divergence
-from dopd_lightning.divergence.distribution import at_ids, check_same_shape, entropy, log_probs
+from dopd_lightning.divergence import AnyScores, Divergence, LogitScores, Term, loss_of
+from dopd_lightning.divergence.distribution import check_same_shape
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion.routing import advantage_gap
 
@@ -25,13 +24,16 @@ class TokenStatistics:
     Attributes:
         mask: ``(batch, response)``, bool, true at response tokens.
         response_ids: ``(batch, response)``, the sampled tokens.
+        student: scores of the bare student.
+        teacher: scores of the privileged teacher, or None if it does not take part.
+        reference: scores of the privileged reference, or None if it does not take part.
     """
 
     mask: Tensor
     response_ids: Tensor
-    _student_logits: Tensor
-    _teacher_logits: Tensor | None
-    _reference_logits: Tensor | None
+    student: AnyScores
+    teacher: AnyScores | None
+    reference: AnyScores | None
 
     @classmethod
     def from_logits(
@@ -54,49 +56,50 @@ class TokenStatistics:
         Raises:
             ValueError: if shapes do not match.
         """
-        place = "TokenStatistics"
-        check_same_shape(place, student=student_logits, teacher=teacher_logits, reference=reference_logits)
-        check_same_shape(place, response_ids=response_ids, mask=mask, logits=student_logits[..., 0])
-        student, teacher, reference = (
-            None if logits is None else logits.detach() for logits in (student_logits, teacher_logits, reference_logits)
+        check_same_shape("TokenStatistics", student=student_logits, teacher=teacher_logits, reference=reference_logits)
+        teacher, reference = (
+            None if logits is None else LogitScores(logits, response_ids, mask)
+            for logits in (teacher_logits, reference_logits)
         )
-        assert student is not None
-        return cls(mask.bool(), response_ids, student, teacher, reference)
+        return cls(mask.bool(), response_ids, LogitScores(student_logits, response_ids, mask), teacher, reference)
 
     @cached_property
     def student_logp(self) -> Tensor:
         """Log-probability of the response token under the bare student."""
-        return self._each(self._logp, self._student_logits)
+        return self.scatter(self.student.logp.float())
 
     @cached_property
     def teacher_logp(self) -> Tensor:
         """Log-probability of the response token under the privileged teacher."""
-        return self._each(self._logp, self._teacher("teacher_logp"))
+        return self.scatter(_given("teacher", self.teacher, "teacher_logp").logp.float())
 
     @cached_property
     def reference_logp(self) -> Tensor:
         """Log-probability of the response token under the privileged reference."""
-        return self._each(self._logp, self._reference("reference_logp"))
+        return self.scatter(_given("reference", self.reference, "reference_logp").logp.float())
 
     @cached_property
     def student_entropy(self) -> Tensor:
         """Entropy of the bare student, in nats."""
-        return self._each(_entropy, self._student_logits)
+        return self.scatter(self.student.entropy.float())
 
     @cached_property
     def teacher_entropy(self) -> Tensor:
         """Entropy of the privileged teacher, in nats."""
-        return self._each(_entropy, self._teacher("teacher_entropy"))
+        return self.scatter(_given("teacher", self.teacher, "teacher_entropy").entropy.float())
 
     @cached_property
     def reference_entropy(self) -> Tensor:
         """Entropy of the privileged reference, in nats."""
-        return self._each(_entropy, self._reference("reference_entropy"))
+        return self.scatter(_given("reference", self.reference, "reference_entropy").entropy.float())
 
     @cached_property
     def teacher_divergence(self) -> Tensor:
-        """KL(student ‖ teacher) over the full vocabulary, in nats."""
-        return self._each(divergence, self._student_logits, self._teacher("teacher_divergence"))
+        """KL(student ‖ teacher) over the full vocabulary, in nats, at the loss temperature."""
+        teacher = _given("teacher", self.teacher, "teacher_divergence")
+        term = Term("teacher_divergence", "teacher", Divergence(), self.mask.float())
+        with torch.no_grad():
+            return loss_of(self.student, {"teacher": teacher}, [term]).per_token.float()
 
     @cached_property
     def gap(self) -> Tensor:
@@ -108,26 +111,10 @@ class TokenStatistics:
         empty = torch.zeros(self.mask.shape, dtype=values.dtype, device=values.device)
         return empty.masked_scatter(self.mask, values)
 
-    def _each(self, compute: Callable[..., Tensor], *logits: Tensor) -> Tensor:
-        return self.scatter(compute(*(each[self.mask] for each in logits)).float())
 
-    def _logp(self, logits: Tensor) -> Tensor:
-        return at_ids(log_probs(logits), self.response_ids[self.mask])
-
-    def _teacher(self, statistic: str) -> Tensor:
-        return _given("teacher", self._teacher_logits, statistic)
-
-    def _reference(self, statistic: str) -> Tensor:
-        return _given("reference", self._reference_logits, statistic)
-
-
-def _entropy(logits: Tensor) -> Tensor:
-    return entropy(log_probs(logits))
-
-
-def _given(source: str, logits: Tensor | None, statistic: str) -> Tensor:
-    if logits is None:
+def _given(source: str, scores: AnyScores | None, statistic: str) -> AnyScores:
+    if scores is None:
         raise ConfigError(
-            f"{statistic}: there are no {source} logits; a rule that uses it must name {source!r} in `needs`"
+            f"{statistic}: there are no scores of the {source}; a rule that uses it must name {source!r} in `needs`"
         )
-    return logits
+    return scores

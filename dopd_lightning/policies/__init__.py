@@ -2,6 +2,7 @@
 
 from dopd_lightning.policies.loading import load_config, load_policy, load_tokenizer, new_policy, tokenizer_of
 from dopd_lightning.policies.new_tokenizer import new_tokenizer
+from dopd_lightning.policies.output_head import head_of, is_read_right
 from dopd_lightning.policies.reference import REFERENCE_KINDS, Reference, as_reference
 from dopd_lightning.policies.source import end_of_sequence_ids, evaluating, freeze
 from dopd_lightning.policies.vocabulary import check_same_tokenizer, shared_vocabulary_size
@@ -14,6 +15,8 @@ __all__ = [
     "end_of_sequence_ids",
     "evaluating",
     "freeze",
+    "head_of",
+    "is_read_right",
     "load_config",
     "load_policy",
     "load_tokenizer",

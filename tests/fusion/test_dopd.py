@@ -57,7 +57,7 @@ def test_the_papers_settings_are_the_defaults():
 
 
 def test_routing_does_not_look_at_the_bare_student():
-    teacher, reference = STATISTICS._teacher_logits, STATISTICS._reference_logits
+    teacher, reference = STATISTICS.teacher.logits, STATISTICS.reference.logits
     other = TokenStatistics.from_logits(
         rows(*[[0.01, 0.01, 0.98]] * 5), teacher, reference, STATISTICS.response_ids, STATISTICS.mask
     )

@@ -69,10 +69,10 @@ def test_an_absent_source_is_named():
     without_teacher = TokenStatistics.from_logits(student, None, reference, IDS, MASK)
     without_reference = TokenStatistics.from_logits(student, teacher, None, IDS, MASK)
     for name in ("teacher_logp", "teacher_entropy", "teacher_divergence"):
-        with pytest.raises(ConfigError, match=f"{name}: there are no teacher logits"):
+        with pytest.raises(ConfigError, match=f"{name}: there are no scores of the teacher"):
             getattr(without_teacher, name)
     for name in ("reference_logp", "reference_entropy"):
-        with pytest.raises(ConfigError, match=f"{name}: there are no reference logits"):
+        with pytest.raises(ConfigError, match=f"{name}: there are no scores of the reference"):
             getattr(without_reference, name)
     assert without_reference.teacher_logp.shape == (2, 4)
 

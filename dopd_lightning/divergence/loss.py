@@ -1,0 +1,33 @@
+"""The loss of a batch, by hidden states and heads where they can be had, else by logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, cast
+
+from dopd_lightning.divergence.engine import Loss, fused_loss
+from dopd_lightning.divergence.logit_scores import LogitScores
+from dopd_lightning.divergence.reduction import Reduction, reduce_loss
+from dopd_lightning.divergence.scores import Scores
+from dopd_lightning.divergence.term import Term
+from dopd_lightning.divergence.token_losses import token_losses
+
+AnyScores: TypeAlias = Scores | LogitScores
+
+
+def loss_of(
+    student: AnyScores, sources: Mapping[str, AnyScores], terms: Sequence[Term], reduction: Reduction = "rollout"
+) -> Loss:
+    """`fused_loss`, or the same from logits; all scores have to be of one kind.
+
+    Raises:
+        ConfigError: as `token_losses` and `fused_loss`.
+        ValueError: as these.
+    """
+    if isinstance(student, Scores):
+        return fused_loss(student, cast(Mapping[str, Scores], sources), terms, reduction)
+    logits = {role: cast(LogitScores, scores).loss_logits for role, scores in sources.items()}
+    per_token = token_losses(
+        student.loss_logits, logits.get("teacher"), logits.get("reference"), student.response_ids, terms
+    )
+    return Loss(reduce_loss(per_token, student.mask, reduction), per_token.detach())
