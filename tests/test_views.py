@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dopd_lightning.views import Responses, response_logits, view_of
+from dopd_lightning.policies import head_of
+from dopd_lightning.views import Responses, response_logits, response_states, view_of
 
 tokens = st.integers(0, 9)
 rows = st.tuples(st.lists(tokens, min_size=1, max_size=6), st.lists(tokens, max_size=5))
@@ -83,3 +84,78 @@ def test_logits_are_cut_to_the_real_vocabulary(make_policy, tokenizer):
     padded = make_policy(vocab_size=len(tokenizer) + 40)
     view = view_of(PROMPTS, Responses.from_lists(RESPONSES, 0), 0)
     assert response_logits(padded, view, len(tokenizer)).shape[-1] == len(tokenizer)
+
+
+# --- hidden states ----------------------------------------------------------------------------------------------------
+
+ARCHITECTURES = {
+    "qwen3": {},
+    "gpt2": LEARNED_POSITIONS,
+    "gemma2": {"model_type": "gemma2", "final_logit_softcapping": 3.0},
+    "granite": {"model_type": "granite", "logits_scaling": 4.0},
+}
+
+
+def view(width: int = 4):
+    return view_of(PROMPTS, Responses.from_lists([response[:width] for response in RESPONSES], 0), 0)
+
+
+@pytest.mark.parametrize("width", [0, 1, 4])
+@pytest.mark.parametrize("fields", ARCHITECTURES.values(), ids=ARCHITECTURES)
+def test_the_head_makes_the_logits_of_the_states(make_policy, tokenizer, fields, width):
+    policy = make_policy(**fields)
+    states, expected = response_states(policy, view(width)), response_logits(policy, view(width), len(tokenizer))
+    assert states.shape == (3, max(width, 1), 32)
+    with torch.no_grad():
+        logits = head_of(policy, len(tokenizer)).logits(states.flatten(0, 1), torch.empty(expected.shape).flatten(0, 1))
+    torch.testing.assert_close(logits.view_as(expected), expected)
+
+
+def test_a_policy_that_makes_all_logits_whatever_is_asked_for_is_read_all_the_same(make_policy, monkeypatch):
+    policy = make_policy()
+    expected, forward = response_states(policy, view()), policy.forward
+    monkeypatch.setattr(policy, "forward", lambda *, logits_to_keep, **inputs: forward(**inputs))
+    torch.testing.assert_close(response_states(policy, view()), expected)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_gradient_by_states_is_that_by_logits(make_policy, tokenizer, tied):
+    policy = make_policy(tie_word_embeddings=tied)
+    chosen = torch.randn(3, 4, len(tokenizer), generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for logits in (
+        response_logits(policy, view(), len(tokenizer)),
+        response_states(policy, view()) @ policy.lm_head.weight.t(),
+    ):
+        policy.zero_grad()
+        (logits * chosen).sum().backward()
+        gradients.append({name: parameter.grad.clone() for name, parameter in policy.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert gradient.any()
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_the_head_gets_no_rows_to_work_on(make_policy):
+    policy, rows = make_policy(), []
+    policy.lm_head.register_forward_hook(lambda _, args, output: rows.append(output.shape[1]))
+    response_states(policy, view())
+    assert rows == [0]
+
+
+def test_the_policy_is_left_as_it_was(make_policy, tokenizer):
+    policy = make_policy()
+    before = response_logits(policy, view(), len(tokenizer))
+    response_states(policy, view())
+    assert torch.equal(response_logits(policy, view(), len(tokenizer)), before)
+
+
+def test_the_policy_is_left_as_it_was_by_an_error_too(make_policy, tokenizer, monkeypatch):
+    def broken(**_):
+        raise KeyError
+
+    policy = make_policy()
+    with monkeypatch.context() as patch:
+        patch.setattr(policy.model, "forward", broken)
+        with pytest.raises(KeyError):
+            response_states(policy, view())
+    assert response_logits(policy, view(), len(tokenizer)).shape == (3, 4, len(tokenizer))

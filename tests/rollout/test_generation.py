@@ -93,8 +93,8 @@ def test_samples_follow_the_policy_at_the_sampling_temperature(write, make_polic
     policy = make_policy(initializer_range=0.3)
     torch.manual_seed(0)
     sampling = Sampling(max_new_tokens=1, temperature=temperature)
-    samples = torch.tensor(write(policy, [[40]], sampling, samples_per_prompt=4000))[:, 0]
-    logits = policy(input_ids=torch.tensor([[40]])).logits[0, -1, : len(tokenizer)].detach()
+    samples = torch.tensor(write(policy, [[40, 41]], sampling, samples_per_prompt=4000))[:, 0]
+    logits = policy(input_ids=torch.tensor([[40, 41]])).logits[0, -1, : len(tokenizer)].detach()
     likeliest = int(logits.argmax())
     expected, other = ((logits / t).softmax(-1)[likeliest].item() for t in (temperature, 3 - temperature))
     tolerance = 5 * (expected * (1 - expected) / 4000) ** 0.5
