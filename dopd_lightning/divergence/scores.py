@@ -107,6 +107,11 @@ class Scores:
         """``(tokens,)``, log of the sum of exp(logits / loss temperature)."""
         return self._of(self._normalizer)
 
+    def normalizer_at(self, tokens: Tensor) -> Tensor:
+        """The same for ``tokens`` ``(n,)`` alone, ``(n,)``."""
+        self._learn(tokens)
+        return self._normalizer[tokens]
+
     def table(self, top_k: int, tokens: Tensor) -> Table:
         """The ``top_k`` likeliest tokens at ``tokens`` ``(n,)``; at most as many as are kept."""
         self._learn(tokens)

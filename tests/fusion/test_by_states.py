@@ -189,7 +189,7 @@ def times(made: Counter, batch: Batch, role: str) -> list[int]:
 
 def learn(rule: FusionRule) -> tuple[Batch, Supervision]:
     """A step as the module makes it: the record asks for the student's statistics after the loss."""
-    batch = Batch(softcap=None)
+    batch = Batch()
     statistics = batch.by_states(rule)
     supervision, _ = batch.learn(rule, statistics)
     assert statistics.student_logp.any()

@@ -182,6 +182,27 @@ def test_a_policy_without_a_head_is_refused(make_policy, tokenizer, monkeypatch)
     assert head_of(policy, len(tokenizer)) is None
 
 
+def test_an_unknown_cap_is_noticed_before_logits_reach_it(make_policy, tokenizer):
+    policy = make(make_policy, **RECURRENT_GEMMA | {"logits_soft_cap": 30.0, "initializer_range": 0.02})
+    _, logits = states_and_logits(policy)
+    assert logits.abs().max() < 5
+    assert not is_read_right(head_of(policy, len(tokenizer)), policy)
+
+
+def test_weights_that_a_hook_recomputes_are_refused(make_policy, tokenizer):
+    policy = make_policy(tie_word_embeddings=False)
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        nn.utils.weight_norm(policy.lm_head)
+    assert type(policy.lm_head) is nn.Linear
+    assert head_of(policy, len(tokenizer)) is None
+
+
+def test_a_scale_that_is_a_formula_is_refused(make_policy, tokenizer):
+    policy = make_policy()
+    policy.config.logit_scale = "inv_sqrt_d_model"
+    assert head_of(policy, len(tokenizer)) is None
+
+
 class TestForwardsThatNobodyKnows:
     @pytest.fixture
     def policy(self, make_policy) -> PreTrainedModel:
@@ -209,6 +230,14 @@ class TestForwardsThatNobodyKnows:
             return SimpleNamespace(logits=nn.functional.linear(states, policy.lm_head.weight))
 
         monkeypatch.setattr(policy, "forward", without_call)
+        assert not is_read_right(head, policy)
+
+    def test_a_head_that_is_called_by_keyword(self, policy, head, monkeypatch):
+        def by_keyword(input_ids, **_):
+            states = policy.model(input_ids=input_ids).last_hidden_state
+            return SimpleNamespace(logits=policy.lm_head(input=states))
+
+        monkeypatch.setattr(policy, "forward", by_keyword)
         assert not is_read_right(head, policy)
 
     def test_a_head_that_is_called_twice(self, policy, head, monkeypatch):
