@@ -106,8 +106,8 @@ class ChunkedLoss:
 
     def _sparse(self, tokens: Tensor, term: Term) -> None:
         how, student, source = term.divergence, self.student, self.sources[str(term.target)]
-        # K rows of the head a token, and as much again for their gradient.
-        size = max(1, self.space.numbers // (2 * how.top_k * student.states.shape[1]))
+        # K rows of the head a token, their gradient, and what is made of both on the way.
+        size = max(1, self.space.numbers // (4 * how.top_k * student.states.shape[1]))
         for chunk in torch.split(tokens, size):
             if how.top_k_of == "student":
                 ids = student.table(how.top_k, chunk).ids.long()

@@ -1,0 +1,47 @@
+"""The benchmarks run, at sizes that measure nothing."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from benchmarks import lightning_share, profile_step, step
+
+
+@pytest.fixture
+def report(tmp_path, capsys):
+    """Run a benchmark; return the cells of its tables by the first of each row, and all that it printed."""
+
+    def run(benchmark):
+        path = tmp_path / "report.md"
+        benchmark.main(["--quick", "--out", str(path)])
+        written, printed = path.read_text(encoding="utf-8"), capsys.readouterr().out
+        assert printed.endswith(written)
+        lines = (line.strip("| ").split(" | ") for line in written.splitlines() if line.startswith("|"))
+        return {first: rest for first, *rest in lines}, printed
+
+    return run
+
+
+def test_a_step_without_trl_is_ours_alone_and_says_so(report, monkeypatch):
+    monkeypatch.setitem(sys.modules, "trl", None)
+    rows, printed = report(step)
+    assert "trl is not installed" in printed
+    assert rows["part, ms"] == ["vanilla", "DOPD"]
+    vanilla, dopd = map(float, rows["reference forward"])
+    assert vanilla == 0 < dopd
+
+
+def test_lightning_is_compared_with_a_bare_loop_which_logs_nothing(report):
+    rows, _ = report(lightning_share)
+    bare, fit = map(float, rows["logging"])
+    assert bare == 0 < fit
+    assert rows["bare loop"][-1] == "1.000"
+
+
+def test_a_profile_has_parts_rooms_and_operators(report):
+    rows, _ = report(profile_step)
+    forward = {"student forward", "teacher forward", "reference forward"}
+    assert {"rollout", *forward, "fusion", "divergence", "backward", "optimizer"} <= set(rows)
+    assert "`aten::mm`" in rows
