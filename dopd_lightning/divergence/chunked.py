@@ -106,8 +106,8 @@ class ChunkedLoss:
 
     def _sparse(self, tokens: Tensor, term: Term) -> None:
         how, student, source = term.divergence, self.student, self.sources[str(term.target)]
-        # K rows of the head a token, their gradient, and what is made of both on the way.
-        size = max(1, self.space.numbers // (4 * how.top_k * student.states.shape[1]))
+        # K rows of the head a token, twice for their gradient, and as much for copies that torch makes on the way.
+        size = max(1, self.space.numbers // (8 * how.top_k * student.states.shape[1]))
         for chunk in torch.split(tokens, size):
             if how.top_k_of == "student":
                 ids = student.table(how.top_k, chunk).ids.long()
