@@ -151,15 +151,12 @@ class DOPDModule(L.LightningModule):
         prompts = {role: self._prompts(examples, role) for role in ROLES}
         responses = self._roll_out(examples, prompts)
         views = {role: self._view(prompts[role], responses) for role in ROLES}
-        tables = getattr(self.fusion, "tables", {})
-        student, teacher, reference = map(self._scoring(self._policies(), views, responses, tables).get, ROLES)
-        assert student is not None
+        sources = self._scoring(self._policies(), views, responses, getattr(self.fusion, "tables", {}))
+        student = sources.pop("student")
+        teacher, reference = sources.get("teacher"), sources.get("reference")
 
         statistics = TokenStatistics(responses.mask, responses.ids, student, teacher, reference)
         supervision = self.fusion(statistics)
-        sources = {
-            role: source for role, source in zip(ROLES[1:], (teacher, reference), strict=True) if source is not None
-        }
         loss, per_token = loss_of(student, sources, supervision.terms, self.reduction)
         record = TokenRecord(
             response_ids=responses.ids,

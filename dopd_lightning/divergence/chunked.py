@@ -139,7 +139,7 @@ class ChunkedLoss:
                 if total is not None:
                     gradient = total.add_(gradient)
             if student.head.softcap is not None:  # which needs the logits again
-                rows.add_(student.normalizer_at(chunk).unsqueeze(-1)).mul_(student.temperature)
+                rows.add_(student.normalizer(chunk).unsqueeze(-1)).mul_(student.temperature)
             student.head.to_product_(gradient, rows)
             self.gradient.add(chunk, student.states[chunk], gradient)
 

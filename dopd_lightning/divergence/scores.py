@@ -102,13 +102,8 @@ class Scores:
         """As ``logp``, at the loss temperature."""
         return self._of(self._loss_logp)
 
-    @property
-    def normalizer(self) -> Tensor:
-        """``(tokens,)``, log of the sum of exp(logits / loss temperature)."""
-        return self._of(self._normalizer)
-
-    def normalizer_at(self, tokens: Tensor) -> Tensor:
-        """The same for ``tokens`` ``(n,)`` alone, ``(n,)``."""
+    def normalizer(self, tokens: Tensor) -> Tensor:
+        """Log of the sum of exp(logits / loss temperature), ``(n,)``, for ``tokens`` ``(n,)``."""
         self._learn(tokens)
         return self._normalizer[tokens]
 

@@ -38,7 +38,7 @@ def test_each_statistic_is_that_of_the_whole_distribution(memory, first):
     assert torch.allclose(scores.logp, at_ids(log_probs(logits), scores.ids))
     assert torch.allclose(scores.entropy, entropy(log_probs(logits)))
     assert torch.allclose(scores.loss_logp, at_ids(at_loss, scores.ids))
-    assert torch.allclose(scores.normalizer, (logits / TEMPERATURE).logsumexp(-1))
+    assert torch.allclose(scores.normalizer(torch.arange(7)), (logits / TEMPERATURE).logsumexp(-1))
     assert torch.allclose(scores.log_probs(some, torch.empty(3, 11, dtype=torch.float64)), at_loss[some])
     ids = torch.tensor([[0, 10], [3, 3], [7, 1]])
     assert torch.allclose(scores.log_probs_at(some, ids), at_loss[some].gather(-1, ids))
