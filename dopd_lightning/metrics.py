@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from dopd_lightning.fusion import Regime
+from dopd_lightning.processes import number_of_processes, summed
 from dopd_lightning.record import TokenRecord
 
 
@@ -57,26 +58,31 @@ class Accuracy(Metric):
         return self.right.float() / self.total
 
 
-def step_metrics(record: TokenRecord, max_new_tokens: int) -> dict[str, Tensor]:
-    """What one step logs, by name.
+def step_metrics(loss: Tensor, record: TokenRecord, max_new_tokens: int) -> dict[str, Tensor]:
+    """What one step logs, by name: means over the rollouts or tokens of all processes, each of which has to call it.
 
     Returns:
-        ``train/response_length`` (mean, tokens), ``train/cut_share`` (responses that reached the length limit),
-        ``train/student_logp`` (mean over response tokens, nats), and where both sources scored, ``train/gap`` (mean,
-        nats) and ``train/share/<regime>``.
+        ``train/loss``, ``train/response_length`` (mean, tokens), ``train/cut_share`` (responses that reached the length
+        limit), ``train/student_logp`` (mean over response tokens, nats), ``train/student_entropy`` (likewise), and
+        where both sources scored, ``train/gap`` (mean, nats) and ``train/share/<regime>``.
     """
     mask = record.mask
-    lengths = mask.sum(dim=1).float()
-    tokens = mask.sum().clamp(min=1)
-    values = {
-        "train/response_length": lengths.mean(),
-        "train/cut_share": (lengths >= max_new_tokens).float().mean(),
-        "train/student_logp": (record.student_logp * mask).sum() / tokens,
-        "train/student_entropy": (record.student_entropy * mask).sum() / tokens,
-    }
+    lengths = mask.sum(dim=1)
+    rollouts, tokens = torch.tensor(len(mask), device=mask.device), mask.sum()
+    of_rollouts = {"response_length": lengths, "cut_share": lengths >= max_new_tokens}
+    of_tokens = {"student_logp": record.student_logp, "student_entropy": record.student_entropy}
     if record.gap is not None:
-        values["train/gap"] = (record.gap * mask).sum() / tokens
+        of_tokens["gap"] = record.gap
     if record.regimes is not None:
-        for regime in Regime:
-            values[f"train/share/{regime.name}"] = (record.regimes == regime).sum() / tokens
-    return values
+        of_tokens |= {f"share/{regime.name}": record.regimes == regime for regime in Regime}
+    sums = {
+        "loss": loss / number_of_processes(),
+        **{name: values.sum() for name, values in of_rollouts.items()},
+        **{name: values[mask].sum() for name, values in of_tokens.items()},
+    }
+    counted = summed(torch.stack([each.float() for each in (rollouts, tokens, *sums.values())]))
+    count = dict.fromkeys(of_rollouts, counted[0]) | dict.fromkeys(of_tokens, counted[1])
+    return {
+        f"train/{name}": (value / count[name].clamp(min=1) if name in count else value)
+        for name, value in zip(sums, counted[2:], strict=True)
+    }

@@ -40,9 +40,11 @@ from dopd_lightning.policies import (
     tokenizer_of,
 )
 from dopd_lightning.privileged import PrivilegedAccess
+from dopd_lightning.processes import number_of_processes
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.rollout import Rollout, RolloutRequest, Sampling, StudentRollout, generate
 from dopd_lightning.scoring import Scoring
+from dopd_lightning.sharding import is_sharded, let_go, shard
 from dopd_lightning.views import Responses, View, view_of
 
 ROLES = ("student", "teacher", "reference")
@@ -147,11 +149,14 @@ class DOPDModule(L.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Roll out, score under each policy's view, fuse, and reduce to the loss (paper's total objective)."""
         examples = examples_of(batch)
+        if not examples and number_of_processes() == 1:
+            raise DataError("batch: there is no example in it; only one of several processes may have none")
         self._warn_without_privileged_text(examples)
         prompts = {role: self._prompts(examples, role) for role in ROLES}
         responses = self._roll_out(examples, prompts)
         views = {role: self._view(prompts[role], responses) for role in ROLES}
-        sources = self._scoring(self._policies(), views, responses, getattr(self.fusion, "tables", {}))
+        policies = self._policies()
+        sources = self._scoring(policies, views, responses, getattr(self.fusion, "tables", {}))
         student = sources.pop("student")
         teacher, reference = sources.get("teacher"), sources.get("reference")
 
@@ -174,6 +179,9 @@ class DOPDModule(L.LightningModule):
         if record.regimes is not None:
             self.regime_counts.update(record.regimes)
         self._log_step(loss.detach(), record)
+        for policy in policies.values():
+            if policy is not self.student:  # whose backward pass is still to come
+                let_go(policy)
         return {"loss": loss, "record": record}
 
     def _prompts(self, examples: Sequence[Example], role: str) -> list[list[int]]:
@@ -221,13 +229,18 @@ class DOPDModule(L.LightningModule):
     def _log_step(self, loss: Tensor, record: TokenRecord) -> None:
         if self._trainer is None:  # a bare loop: nobody to log to
             return
-        rollouts = record.mask.shape[0]
-        self.log("train/loss", loss, prog_bar=True, batch_size=rollouts)
-        self.log_dict(step_metrics(record, self.rollout.sampling.max_new_tokens), batch_size=rollouts)
+        metrics = step_metrics(loss, record, self.rollout.sampling.max_new_tokens)
+        self.log("train/loss", metrics.pop("train/loss"), prog_bar=True, batch_size=1)
+        self.log_dict(metrics, batch_size=1)
 
     def _warn_without_privileged_text(self, examples: Sequence[Example]) -> None:
         student_is_source = self.reference.kind == "student" and "reference" in self.fusion.needs
-        if self._warned or not student_is_source or any(example.get("privileged") for example in examples):
+        if (
+            self._warned
+            or not examples
+            or not student_is_source
+            or any(example.get("privileged") for example in examples)
+        ):
             return
         self._warned = True
         rank_zero_warn(
@@ -304,6 +317,16 @@ class DOPDModule(L.LightningModule):
         ]
 
     # ------------------------------------------------------------------------------------- modes and optimization
+
+    def configure_model(self) -> None:
+        """Spread every policy's weights over the processes, where the strategy is FSDP2."""
+        mesh = self.device_mesh
+        if mesh is None:
+            return
+        policies = {"student": self.student, "teacher": self.teacher, "reference": self.reference.policy(self.student)}
+        for policy in policies.values():
+            if policy is not None and not is_sharded(policy):
+                shard(policy, mesh["data_parallel"])
 
     def train(self, mode: bool = True) -> DOPDModule:
         """Set the student's mode; the sources stay in eval mode whatever is asked."""

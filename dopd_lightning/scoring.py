@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from dopd_lightning.divergence import AnyScores, LogitScores, Scores
 from dopd_lightning.policies import evaluating, head_of, is_read_right
+from dopd_lightning.sharding import gathered
 from dopd_lightning.views import Responses, View, response_logits, response_states
 
 
@@ -56,10 +57,11 @@ class Scoring:
             if not self._by_states:
                 logits = response_logits(policy, view, self.vocabulary_size)
                 return LogitScores(logits, responses.ids, responses.mask, temperature=self.temperature)
-            head = head_of(policy, self.vocabulary_size)
+            states = response_states(policy, view)
+            head = head_of(policy, self.vocabulary_size)  # of a sharded policy, whole only now
             assert head is not None
             return Scores(
-                response_states(policy, view),
+                states,
                 head,
                 responses.ids,
                 responses.mask,
@@ -71,8 +73,8 @@ class Scoring:
     def _can_read_heads(self, policies: Mapping[str, PreTrainedModel]) -> bool:
         """Try each head once; if one cannot be read, all policies are scored by their logits, which is said."""
         for role, policy in policies.items():
-            head = head_of(policy, self.vocabulary_size)
-            with evaluating(policy):
+            with evaluating(policy), gathered(policy):
+                head = head_of(policy, self.vocabulary_size)
                 if head is None or not is_read_right(head, policy):
                     rank_zero_warn(
                         f"the {role}'s output head is more than a linear layer with a known scale or softcap "

@@ -32,9 +32,10 @@ class Responses:
     def from_lists(cls, responses: Sequence[Sequence[int]], pad_id: int) -> Responses:
         """Pad lists of token ids to the longest, and at least to one column."""
         width = max([len(response) for response in responses] + [1])
-        ids = torch.tensor([list(response) + [pad_id] * (width - len(response)) for response in responses])
-        mask = torch.tensor([[1] * len(response) + [0] * (width - len(response)) for response in responses])
-        return cls(ids, mask.bool())
+        rows = [list(response) + [pad_id] * (width - len(response)) for response in responses]
+        real = [[True] * len(response) + [False] * (width - len(response)) for response in responses]
+        shape = len(rows), width
+        return cls(torch.tensor(rows, dtype=torch.long).view(shape), torch.tensor(real, dtype=torch.bool).view(shape))
 
     def to(self, device: torch.device) -> Responses:
         return Responses(self.ids.to(device), self.mask.to(device))
@@ -50,6 +51,14 @@ class View:
     response_width: int
 
 
+def padded_left(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Token ids and mask (1 at real tokens), ``(batch, prompt)``; of no prompt at all, ``(0, 1)``."""
+    width = max([len(prompt) for prompt in prompts] + [1])
+    ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return torch.tensor(ids, dtype=torch.long).view(-1, width), torch.tensor(mask, dtype=torch.long).view(-1, width)
+
+
 def view_of(prompts: Sequence[Sequence[int]], responses: Responses, pad_id: int) -> View:
     """Put the responses behind their prompts.
 
@@ -58,10 +67,7 @@ def view_of(prompts: Sequence[Sequence[int]], responses: Responses, pad_id: int)
         responses: ``(batch, response)``.
         pad_id: fills up; it may be the end-of-sequence token, since masks are made from lengths and not from ids.
     """
-    width = max(len(prompt) for prompt in prompts)
-    device = responses.ids.device
-    ids = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    ids, mask = (each.to(responses.ids.device) for each in padded_left(prompts, pad_id))
     input_ids = torch.cat([ids, responses.ids.masked_fill(~responses.mask, pad_id)], dim=1)
     attention_mask = torch.cat([mask, responses.mask.to(mask.dtype)], dim=1)
     position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)

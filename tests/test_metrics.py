@@ -45,9 +45,10 @@ def test_accuracy_stays_exact_where_a_bfloat16_mean_would_stop_counting_at_256()
 
 
 def test_step_metrics_are_means_over_response_tokens_alone():
-    metrics = {name: value.item() for name, value in step_metrics(RECORD, max_new_tokens=3).items()}
+    metrics = {name: value.item() for name, value in step_metrics(torch.tensor(0.25), RECORD, 3).items()}
     assert metrics == pytest.approx(
         {
+            "train/loss": 0.25,
             "train/response_length": 2.0,
             "train/cut_share": 0.5,
             "train/student_logp": -3.0,
@@ -64,6 +65,7 @@ def test_step_metrics_are_means_over_response_tokens_alone():
 def test_step_metrics_of_a_rule_that_does_not_route_and_of_no_token():
     zeros = torch.zeros(1, 1)
     record = TokenRecord(zeros, zeros.bool(), loss=zeros, student_logp=zeros, student_entropy=zeros)
-    metrics = step_metrics(record, max_new_tokens=3)
-    assert set(metrics) == {"train/response_length", "train/cut_share", "train/student_logp", "train/student_entropy"}
+    metrics = step_metrics(zeros.sum(), record, max_new_tokens=3)
+    names = "loss", "response_length", "cut_share", "student_logp", "student_entropy"
+    assert set(metrics) == {f"train/{name}" for name in names}
     assert all(torch.isfinite(value) for value in metrics.values())

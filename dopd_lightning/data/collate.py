@@ -29,20 +29,19 @@ def examples_of(batch: object) -> list[Example]:
     inside out), a list of examples, and a single example without a batch around it.
 
     Raises:
-        DataError: if the batch is none of these, is empty, lacks ``prompt``, or has columns of different lengths.
+        DataError: if the batch is none of these, lacks ``prompt``, or has columns of different lengths.
     """
-    if isinstance(batch, list | tuple) and batch:
+    if isinstance(batch, list | tuple):
         return [check_example(raw, f"batch, example {n}") for n, raw in enumerate(batch)]
     if not isinstance(batch, Mapping):
-        raise DataError(
-            f"batch: expected a dict with 'prompt' or a list of such dicts, found {type(batch).__name__}"
-            f"{' of length 0' if isinstance(batch, list | tuple) else ''}"
-        )
+        raise DataError(f"batch: expected a dict with 'prompt' or a list of such dicts, found {type(batch).__name__}")
     if "prompt" not in batch:
         raise DataError(f"batch: no 'prompt' among the keys {', '.join(map(repr, batch)) or '(none)'}")
     prompt = batch["prompt"]
-    if not isinstance(prompt, list | tuple) or not prompt:
+    if not isinstance(prompt, list | tuple):
         return [check_example(batch, "batch")]
+    if not prompt:
+        return []
     if isinstance(prompt[0], Mapping):
         if isinstance(prompt[0].get("content"), list | tuple):
             size = len(prompt[0]["content"])

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader, Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from dopd_lightning.data.collate import collate
 from dopd_lightning.data.example import Example
 from dopd_lightning.data.prompt_format import PromptFormat
+from dopd_lightning.data.sampler import TrainingSampler
 from dopd_lightning.errors import ConfigError, DataError, check_range
 
 if TYPE_CHECKING:
@@ -28,8 +30,9 @@ _SET_OF_STAGE = {"fit": "train", "validate": "val", "test": "test", "predict": "
 class DOPDDataModule(L.LightningDataModule):
     """Map-style datasets and how they are batched. Batches are dicts of columns (:func:`collate`).
 
-    Training batches are shuffled by a generator of their own, are all full, and go on where they were when a run is
-    resumed in the middle of an epoch (with as many workers as before). The other sets are read in order.
+    Training batches are shuffled (:class:`~dopd_lightning.data.sampler.TrainingSampler`), are all full, and go on where
+    they were when a run is resumed in the middle of an epoch (with as many workers as before). The other sets are read
+    in order. Of several processes, each reads its share, and none reads an example twice.
 
     Args:
         train: training examples; a list will do.
@@ -43,7 +46,8 @@ class DOPDDataModule(L.LightningDataModule):
 
     Raises:
         ConfigError: for a set that is not map-style or a size out of range; in a stage whose set is missing.
-        DataError: for a training set that does not fill a single batch.
+        DataError: for a training set that does not fill a single batch, or another with less than one example for each
+            process.
     """
 
     def __init__(
@@ -95,21 +99,20 @@ class DOPDDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> StatefulDataLoader[Any]:
         """Shuffled, full batches only. It keeps its place in checkpoints, which torch's own dataloader does not."""
-        self._check_train_size(self.trainer.world_size if self.trainer else 1)
+        processes, rank = self._place()
+        self._check_train_size(processes)
+        examples = self._needed("train")
         with warnings.catch_warnings():  # torchdata 0.11 calls a torch function that is on its way out
             warnings.filterwarnings("ignore", message="'set_vital' is deprecated")
             loader: StatefulDataLoader[Any] = StatefulDataLoader(
-                self._needed("train"),
+                examples,
                 batch_size=self.batch_size,
-                shuffle=True,
-                generator=torch.Generator().manual_seed(self.seed),
+                sampler=TrainingSampler(examples, self.batch_size, processes=processes, rank=rank, seed=self.seed),
                 drop_last=True,
                 collate_fn=collate,
                 num_workers=self.num_workers,
+                generator=_own_generator(),
             )
-        # The loader also draws seeds for workers, and one fewer after resuming. Drawn from the order's own generator,
-        # they would change the order of the epochs that follow.
-        loader.generator = torch.Generator().manual_seed(self.seed)
         return loader
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
@@ -125,13 +128,24 @@ class DOPDDataModule(L.LightningDataModule):
         return self._eval_dataloader("predict")
 
     def _eval_dataloader(self, name: str) -> DataLoader[Any]:
+        examples = self._needed(name)
+        processes, rank = self._place()
+        if len(examples) < processes:
+            raise DataError(
+                f"data.{name}: {len(examples)} examples cannot be shared by {processes} processes; add some"
+            )
         return DataLoader(
-            self._needed(name),
+            examples,
             batch_size=self.eval_batch_size,
+            sampler=UnrepeatedDistributedSampler(examples, processes, rank, shuffle=False),
             collate_fn=collate,
             num_workers=self.num_workers,
-            generator=torch.Generator(),  # or each pass would move the global one, and with it the next rollouts
+            generator=_own_generator(),
         )
+
+    def _place(self) -> tuple[int, int]:
+        """How many processes read the data, and which of them this is."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def _needed(self, name: str) -> Any:
         examples = self.sets[name]
@@ -146,3 +160,8 @@ class DOPDDataModule(L.LightningDataModule):
             share = f" on each of {processes} processes" if processes > 1 else ""
             found = f"train: {len(train)} examples do not fill one batch of {self.batch_size}{share}"
             raise DataError(f"{found}; lower batch_size or add data")
+
+
+def _own_generator() -> torch.Generator:
+    """For what a loader draws for its workers: from the global one, each pass would change the next rollouts."""
+    return torch.Generator().manual_seed(0)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dopd_lightning.errors import check_choice
+from dopd_lightning.processes import number_of_processes, summed
 
 Reduction: TypeAlias = Literal["rollout", "token"]
 
@@ -17,9 +18,9 @@ def reduce_loss(per_token: Tensor, mask: Tensor, reduction: Reduction = "rollout
 
     ``rollout`` is the paper's objective: the mean over each rollout's own tokens, then over rollouts. A rollout
     without a token gives 0 and still counts, so that the mean of equal micro-batches' losses is the loss of the whole
-    batch. ``token`` is one mean over all tokens: long rollouts weigh more. Under torch.distributed its denominator is
-    the mean of the processes' token counts, so that the mean of their losses is the mean over all tokens; every process
-    has to call it.
+    batch. ``token`` is one mean over all tokens: long rollouts weigh more. Under torch.distributed the denominator is
+    the mean of the processes' counts, of rollouts or tokens, so that the mean of their losses, and of their gradients,
+    is that of the whole batch, however unevenly they share it; every process has to call it.
 
     Args:
         per_token: ``(batch, response)``.
@@ -51,10 +52,7 @@ def reduction_coefficients(mask: Tensor, reduction: Reduction = "rollout") -> Te
     """
     check_choice("reduction", reduction, get_args(Reduction))
     mask = mask.bool()
-    if reduction == "token":
-        tokens = mask.sum().float()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(tokens)
-            tokens /= torch.distributed.get_world_size()
-        return mask / tokens.clamp(min=torch.finfo(tokens.dtype).tiny)
-    return mask / (mask.sum(-1, keepdim=True).clamp(min=1) * max(len(mask), 1))
+    share = mask if reduction == "token" else mask / mask.sum(-1, keepdim=True).clamp(min=1)
+    count = mask.sum() if reduction == "token" else torch.tensor(len(mask), device=mask.device)
+    mean_over_processes = summed(count.float()) / number_of_processes()
+    return share / mean_over_processes.clamp(min=torch.finfo(torch.float32).tiny)

@@ -17,6 +17,7 @@ from torch import Tensor
 from dopd_lightning.divergence.distribution import LOG_PROB_FLOOR, check_same_shape
 from dopd_lightning.errors import check_choice, check_range
 from dopd_lightning.fusion.ranking import largest
+from dopd_lightning.processes import gathered_objects
 
 Normalize: TypeAlias = Literal["none", "minmax", "zscore"]
 
@@ -163,7 +164,8 @@ def route(
     teacher = teacher_logp.detach()[mask].float().cpu()
     reference = reference_logp.detach()[mask].float().cpu()
     gap, teacher_prob, reference_prob = advantage_gap(teacher, reference), teacher.exp(), reference.exp()
-    everyones = _of_all_processes(torch.stack([gap, teacher_prob, reference_prob], dim=1))
+    # The tokens of every process: routing must not depend on how many there are.
+    everyones = torch.cat(gathered_objects(torch.stack([gap, teacher_prob, reference_prob], dim=1)))
     limits = thresholds(*everyones.unbind(dim=1), outlier_fraction=outlier_fraction, normalize=normalize)
 
     light = gap.double() < limits.gap
@@ -180,15 +182,3 @@ def route(
     full = torch.full(mask.shape, MASKED, dtype=torch.int64, device=mask.device)
     full[mask] = regimes.to(mask.device)
     return full
-
-
-def _of_all_processes(rows: Tensor) -> Tensor:
-    """The rows of every process one below the other, ``(tokens, …)``: routing must not depend on how many there are.
-
-    Every process has to call it, one without a single token too.
-    """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return rows
-    parts: list[Tensor] = [rows] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, rows)
-    return torch.cat(parts)

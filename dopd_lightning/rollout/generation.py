@@ -12,6 +12,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from dopd_lightning.errors import check_range
 from dopd_lightning.rollout.prefill import prefill
+from dopd_lightning.sharding import gathered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,9 @@ def generate(
     Returns:
         The response tokens, up to and including the first end-of-sequence token, or ``max_new_tokens`` of them without.
     """
+    if not prompts:
+        with gathered(policy):  # together with processes that have some
+            return []
     width = max(len(prompt) for prompt in prompts)
     padded = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
     real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
@@ -79,13 +83,14 @@ def generate(
         pad_token_id=pad_id,
         **({"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k} if sampled else {}),
     )
-    with _own_generation_config_set_aside(policy):
+    with _own_generation_config_set_aside(policy), gathered(policy):
         output = policy.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=mask,
             past_key_values=prefill(policy, ids, mask, samples_per_prompt),
             generation_config=config,
             logits_processor=LogitsProcessorList([_RealTokens(vocabulary_size)]),
+            synced_gpus=False,  # with its weights gathered, no process waits for another's tokens
         )
     return [up_to_end(row, eos_ids) for row in output[:, width:].tolist()]
 

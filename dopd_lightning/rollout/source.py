@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.errors import ConfigError, DataError, check_choice, check_range
+from dopd_lightning.processes import first_process
 from dopd_lightning.rollout.generation import Sampling, generate, up_to_end
 
 
@@ -180,7 +181,8 @@ class MixedRollout(_Generated):
         return self.on_policy == 1
 
     def __call__(self, request: RolloutRequest) -> list[list[int]]:
-        if torch.rand(()).item() < self.on_policy:
+        coin = first_process(torch.rand(()).item())  # a batch is all processes' together, and so is its kind
+        if coin < self.on_policy:
             return self._sample(request, request.student, request.student_prompts)
         if self.off_policy == "teacher":
             assert request.teacher is not None, "checked when the module was made"

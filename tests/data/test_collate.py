@@ -95,8 +95,6 @@ def test_plain_prompts_through_a_default_dataloader() -> None:
         ({"input_ids": 1, "labels": 2}, "batch: no 'prompt' among the keys 'input_ids', 'labels'"),
         ({}, r"batch: no 'prompt' among the keys \(none\)"),
         (torch.zeros(2), "expected a dict with 'prompt' or a list of such dicts, found Tensor"),
-        ([], "found list of length 0"),
-        ({"prompt": []}, "batch: 'prompt' is an empty list"),
         ({"prompt": torch.zeros(2)}, "batch: 'prompt' must be text or a list of chat messages, found Tensor"),
         ([{"prompt": "a"}, {"question": "b"}], "batch, example 1: no 'prompt' among the keys 'question'"),
         ([torch.zeros(2)], "batch, example 0: expected an object with a 'prompt', found Tensor"),
@@ -112,3 +110,8 @@ def test_plain_prompts_through_a_default_dataloader() -> None:
 def test_what_is_no_batch_is_named(batch: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
         examples_of(batch)
+
+
+@pytest.mark.parametrize("batch", [[], {"prompt": []}, collate([])], ids=["list", "columns", "collated"])
+def test_one_of_several_processes_may_have_nothing_left_to_read(batch: object) -> None:
+    assert examples_of(batch) == []

@@ -175,8 +175,8 @@ def terms_of(case: Case, choices: list[tuple[int, int]]) -> list[Term]:
 def test_any_sum_of_terms_equals_the_dense_one(
     batch, response, seed, bias, scale, softcap, spread, dtype, choices, reduction, temperature, memory, top_k
 ):
-    # A saturated softcap makes ties, among which any K tokens are the top ones; and float32 cannot hold what large logits
-    # make of a sampled token's ratio of probabilities.
+    # A saturated softcap makes ties, among which any K tokens are the top ones; and float32 cannot hold what large
+    # logits make of a sampled token's ratio of probabilities.
     cap = softcap or torch.inf
     assume(scale * spread <= (2 * cap if dtype == torch.float64 else min(2, cap / 2)))
     case = Case(

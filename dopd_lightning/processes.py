@@ -1,0 +1,46 @@
+"""What all processes of a run know together; alone, each function gives back what it was given.
+
+Every process has to call each of them, at the same place: one that has nothing to add too, or the others wait.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def number_of_processes() -> int:
+    """How many take part."""
+    return torch.distributed.get_world_size() if _several() else 1
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over processes, of tensors of one shape; in place."""
+    if _several():
+        torch.distributed.all_reduce(values)
+    return values
+
+
+def gathered_objects(value: T) -> list[T]:
+    """Each process's, in the order of their ranks."""
+    if not _several():
+        return [value]
+    values: list[T] = [value] * number_of_processes()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def first_process(value: T) -> T:
+    """That of the process with rank 0."""
+    values = [value]
+    if _several():
+        torch.distributed.broadcast_object_list(values)
+    return values[0]
+
+
+def _several() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -1,0 +1,98 @@
+"""Policies whose weights are spread over processes: FSDP2 (``fully_shard``), by decoder layer.
+
+Between a policy's steps every process holds its share of each weight; a layer is gathered just before it computes, and
+let go again. Whatever reads weights without calling the policy (the loss reads output heads), or calls it many times
+in a row (generation), asks for them gathered first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from dopd_lightning.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+
+class FullyShardedStrategy(ModelParallelStrategy):
+    """FSDP2 over all processes, which each read batches of their own.
+
+    (Lightning's own default shards over no process of a node: it keeps those for tensor parallelism.)
+
+    Checkpoints are single files with whole tensors, the same as of every other strategy: a run goes on with another
+    strategy, or on another number of processes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(save_distributed_checkpoint=False)
+
+    def setup_environment(self) -> None:
+        self._data_parallel_size, self._tensor_parallel_size = self.num_nodes * self.num_processes, 1
+        super().setup_environment()
+
+
+def shard(policy: nn.Module, mesh: DeviceMesh) -> None:
+    """Spread the weights of a policy over the processes of ``mesh``, in place.
+
+    Args:
+        policy: a transformers model, whole, on each process.
+        mesh: of one dimension.
+
+    Raises:
+        ConfigError: if transformers does not say what the model's decoder layers are, or a layer mixes dtypes.
+    """
+    names = set(getattr(policy, "_no_split_modules", None) or ())
+    layers = [module for module in policy.modules() if type(module).__name__ in names]
+    if not layers:
+        raise ConfigError(
+            f"trainer.strategy: {type(policy).__name__} does not name its decoder layers, by which FSDP2 would shard "
+            "it; use strategy=ddp"
+        )
+    dtypes = {weight.dtype for weight in policy.parameters()}
+    if len(dtypes) > 1:
+        found = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+        raise ConfigError(
+            f"trainer.strategy: FSDP2 shards weights of one dtype, and {type(policy).__name__} has {found}; give its "
+            "parts one dtype, or use strategy=ddp"
+        )
+    for layer in layers:
+        fully_shard(layer, mesh=mesh)
+    # Its own weights, embedding and head, stay from its forward pass until backward: the loss reads the head.
+    fully_shard(policy, mesh=mesh, reshard_after_forward=False)
+
+
+def is_sharded(policy: nn.Module) -> bool:
+    """Whether :func:`shard` was called on it."""
+    return isinstance(policy, FSDPModule)
+
+
+@contextmanager
+def gathered(policy: nn.Module) -> Iterator[None]:
+    """Inside, a sharded policy's weights are whole on every process, however often it is called.
+
+    All processes have to enter. They may then call the policy at different times, or not at all. A policy that is not
+    sharded is left as it is.
+    """
+    shards = [module for module in policy.modules() if isinstance(module, FSDPModule)]
+    for module in shards:
+        module.unshard()
+        module.set_reshard_after_forward(False, recurse=False)
+    try:
+        yield
+    finally:
+        for module in shards:
+            module.set_reshard_after_forward(module is not policy, recurse=False)
+            module.reshard()
+
+
+def let_go(policy: nn.Module) -> None:
+    """Have only this process's share of what a forward pass without gradient left gathered (embedding and head)."""
+    if isinstance(policy, FSDPModule):
+        policy.reshard()
