@@ -93,7 +93,7 @@ def response_states(policy: PreTrainedModel, view: View) -> Tensor:
         _forward(policy, view)
     finally:
         handle.remove()
-    return caught[0][:, -view.response_width - 1 : -1]
+    return caught[0][: len(view.input_ids), -view.response_width - 1 : -1]
 
 
 def response_logits(policy: nn.Module, view: View, vocabulary_size: int) -> Tensor:
@@ -102,14 +102,22 @@ def response_logits(policy: nn.Module, view: View, vocabulary_size: int) -> Tens
     The logit at column ``i`` predicts column ``i + 1``, so these come from the columns one to the left of the response.
     They are the model's own output, head bias, softcap and scale included, in float32 whatever the run's precision.
     """
-    return _forward(policy, view)[:, -view.response_width - 1 : -1, :vocabulary_size].float()
+    logits = _forward(policy, view)[: len(view.input_ids)]
+    return logits[:, -view.response_width - 1 : -1, :vocabulary_size].float()
 
 
 def _forward(policy: nn.Module, view: View) -> Tensor:
+    ids, mask, positions = view.input_ids, view.attention_mask, view.position_ids
+    if len(ids) == 0:  # models cannot read nothing, but other processes may wait for this one to read along
+        ids, mask, positions = (
+            ids.new_zeros(1, ids.shape[1]),
+            mask.new_ones(1, ids.shape[1]),
+            positions.new_zeros(1, ids.shape[1]),
+        )
     logits: Tensor = policy(
-        input_ids=view.input_ids,
-        attention_mask=view.attention_mask,
-        position_ids=view.position_ids,
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
         use_cache=False,
         logits_to_keep=view.response_width + 1,
     ).logits

@@ -159,3 +159,16 @@ def test_the_policy_is_left_as_it_was_by_an_error_too(make_policy, tokenizer, mo
         with pytest.raises(KeyError):
             response_states(policy, view())
     assert response_logits(policy, view(), len(tokenizer)).shape == (3, 4, len(tokenizer))
+
+
+def test_no_response_at_all_is_read_as_nothing_with_a_gradient_of_zero(make_policy):
+    """One of several processes may have nothing to read, while the others wait for it to read along."""
+    policy = make_policy()
+    responses = Responses.from_lists([], pad_id=0)
+    view = view_of([], responses, pad_id=0)
+    assert response_logits(policy, view, 280).shape == (0, 1, 280)
+    states = response_states(policy, view)
+    assert states.shape == (0, 1, 32)
+    states.sum().backward()
+    gradients = {name: weight.grad for name, weight in policy.named_parameters() if "layers" in name}
+    assert all(gradient is not None and not gradient.any() for gradient in gradients.values())

@@ -1,0 +1,130 @@
+"""One process, two with DDP, and two with FSDP2 do the same to the student with the same global batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from dopd_lightning.fusion import Teacher
+from dopd_lightning.rollout import MixedRollout, StudentRollout, TeacherRollout
+from tests.distributed.together import together
+from tests.distributed.training import Case, examples, sgd, train
+
+BATCHES = [examples(16)[start : start + 4] for start in range(0, 16, 4)]
+STRATEGIES = ["ddp", "fsdp"]
+TOLERANCE = 2e-5
+"""Of float32 weights and losses after four steps: sums are taken in another order."""
+
+
+def alone(case: Case) -> dict[str, Any]:
+    return together(1, train, case)[0]
+
+
+def in_two(case: Case, strategy: str) -> list[dict[str, Any]]:
+    return together(2, train, replace(case, strategy=strategy))
+
+
+def assert_same_student(found: dict[str, Any], expected: dict[str, Any], part: str = "student") -> None:
+    for name, weight in expected[part].items():
+        torch.testing.assert_close(found[part][name], weight, rtol=0, atol=TOLERANCE, msg=name)
+
+
+def assert_same_metrics(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert len(found["metrics"]) == len(expected["metrics"])
+    for step, (here, there) in enumerate(zip(found["metrics"], expected["metrics"], strict=True)):
+        assert here == pytest.approx(there, abs=1e-4), step
+
+
+@pytest.mark.parametrize("reference", ["student", "ema", "snapshot"])
+def test_loss_routing_metrics_and_student_are_those_of_one_process(reference):
+    case = Case(batches=BATCHES, reference=reference, trainer={"gradient_clip_val": 0.1})
+    expected = alone(case)
+    for strategy in STRATEGIES:
+        found = in_two(case, strategy)
+        for each in found:
+            assert_same_metrics(each, expected)
+            assert_same_student(each, expected)
+            assert_same_student(each, expected, "reference")
+        for step, regimes in enumerate(expected["regimes"]):
+            for rank, each in enumerate(found):
+                own = each["regimes"][step]
+                assert own.equal(regimes[rank::2, : own.shape[1]]), (strategy, step, rank)
+
+
+def test_the_mean_over_tokens_is_that_of_one_process():
+    case = Case(batches=BATCHES, reduction="token")
+    expected = alone(case)
+    for strategy in STRATEGIES:
+        for each in in_two(case, strategy):
+            assert_same_metrics(each, expected)
+            assert_same_student(each, expected)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_gradient_accumulation_of_two_equals_the_double_batch(strategy):
+    """A rule that compares with no mean of the batch: routing compares with the micro-batch's."""
+    case = Case(batches=BATCHES, fusion=Teacher(top_k=8), optimizer=sgd)
+    halves = [half for batch in BATCHES for half in (batch[:2], batch[2:])]
+    expected = alone(case)
+    accumulated = replace(case, batches=halves, trainer={"accumulate_grad_batches": 2})
+    assert_same_student(alone(accumulated), expected)
+    for each in in_two(accumulated, strategy):
+        assert_same_student(each, expected)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_process_with_less_to_read_neither_hangs_nor_biases(strategy):
+    """The second has one example, then none, then one without a single response token."""
+    silent = {**examples(3)[2], "completion": ""}
+    first = [BATCHES[0][:3], BATCHES[1], BATCHES[2][:3]]
+    second = [BATCHES[0][3:], [], [silent]]
+    expected = alone(Case(batches=[[*a, *b] for a, b in zip(first, second, strict=True)]))
+    for each in in_two(Case(shares=[first, second]), strategy):
+        assert_same_metrics(each, expected)
+        assert_same_student(each, expected)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_global_norm_is_clipped(strategy):
+    """One step of plain gradient descent moves the student by the learning rate times the clipped norm."""
+    case = Case(batches=BATCHES[:1], optimizer=sgd, trainer={"gradient_clip_val": 0.01})
+    start, expected = alone(replace(case, trainer={"limit_train_batches": 0}))["student"], alone(case)
+    for each in in_two(case, strategy):
+        names = set(start) - {"lm_head.weight"}  # tied to the embedding
+        moved = sum(float((each["student"][name] - start[name]).square().sum()) for name in names) ** 0.5
+        assert moved == pytest.approx(0.5 * 0.01, rel=1e-3)
+        assert_same_student(each, expected)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    "rollout",
+    [
+        StudentRollout(samples_per_prompt=2, max_new_tokens=12),
+        TeacherRollout(samples_per_prompt=2, max_new_tokens=12),
+        MixedRollout(samples_per_prompt=2, max_new_tokens=12, on_policy=0.5),
+    ],
+    ids=["student", "teacher", "mixed"],
+)
+def test_processes_sample_each_its_own(strategy, rollout):
+    """Both read the same prompts; they would wait for ever if one needed the other's weights at another time."""
+    same = [[examples(2)[1]] * 2 for _ in range(6)]
+    first, second = in_two(Case(shares=[same, same], rollout=rollout), strategy)
+    pairs = list(zip(first["responses"], second["responses"], strict=True))
+    if isinstance(rollout, MixedRollout):  # both take the data's completion, or neither
+        static = [tuple(bool((rows == rows[0]).all()) for rows in pair) for pair in pairs]
+        assert {(True, True), (False, False)} == set(static)
+    else:
+        assert not any(a.shape == b.shape and a.equal(b) for a, b in pairs)
+    assert_same_student(first, second)
+
+
+@pytest.mark.parametrize(("precision", "teacher"), [("bf16-mixed", torch.bfloat16), ("bf16-true", torch.bfloat16)])
+def test_precisions_train_alike_under_fsdp(precision, teacher):
+    case = Case(batches=BATCHES[:2], teacher_dtype=teacher, trainer={"precision": precision})
+    expected, found = alone(case), in_two(case, "fsdp")
+    for here, there in zip(found[0]["metrics"], expected["metrics"], strict=True):
+        assert here["train/loss"] == pytest.approx(there["train/loss"], rel=0.05)

@@ -1,0 +1,62 @@
+"""A function run by several real processes at once, joined over gloo as Lightning joins them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LIMIT = 180
+"""Seconds after which processes that are still at work count as hanging."""
+
+# New processes are copies of one that has imported what takes seconds to import.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.distributed.training"])
+
+
+def together(processes: int, work: Callable[..., Any], *args: Any) -> list[Any]:
+    """What ``work(*args)`` returned in each of several processes, by rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        members = [
+            _context.Process(target=_member, args=(rank, processes, port, folder, work, args))
+            for rank in range(processes)
+        ]
+        for member in members:
+            member.start()
+        for member in members:
+            member.join(LIMIT)
+        hanging = [rank for rank, member in enumerate(members) if member.is_alive()]
+        for member in members:
+            member.kill()
+        errors = [path.read_text() for path in sorted(Path(folder).glob("*.error"))]
+        assert not errors, "\n".join(errors)
+        assert not hanging, f"processes {hanging} hang"
+        return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(processes)]
+
+
+def _member(rank: int, processes: int, port: int, folder: str, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    if processes > 1:
+        place = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": processes, "RANK": rank}
+        os.environ.update({name: str(value) for name, value in place.items()})
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    try:
+        torch.save(work(*args), Path(folder) / f"{rank}.pt")
+    except BaseException:
+        (Path(folder) / f"{rank}.error").write_text(f"process {rank}:\n{traceback.format_exc()}")
+        raise
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

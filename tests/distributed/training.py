@@ -1,0 +1,168 @@
+"""A training run of tiny policies, described by values that can be sent to another process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dopd_lightning import DOPDModule
+from dopd_lightning.data import DOPDDataModule
+from dopd_lightning.fusion import DOPD, FusionRule
+from dopd_lightning.policies import new_policy, new_tokenizer
+from dopd_lightning.rollout import DatasetRollout, Rollout, RolloutRequest
+from dopd_lightning.sharding import FullyShardedStrategy
+
+TEXTS = ["Add the numbers 1 2 3 step by step.", "Hint: first add 1 and 2, then 3.", "<answer>6</answer>"]
+ARCHITECTURE = {
+    "model_type": "qwen3",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.2,
+    "tie_word_embeddings": True,
+}
+
+
+def examples(number: int) -> list[dict[str, Any]]:
+    """Prompts and completions of different lengths."""
+    return [
+        {
+            "prompt": f"Add {n} 2." + " step" * (n % 3),
+            "privileged": f"first {n}",
+            "answer": n + 2,
+            "completion": f"{n + 2} " * (1 + 3 * (n % 4)),
+        }
+        for n in range(number)
+    ]
+
+
+class Spelled(DatasetRollout):
+    """Completions as they are, an empty one without a single token."""
+
+    def __call__(self, request: RolloutRequest) -> list[list[int]]:
+        return [
+            [] if text == "" else tokens
+            for text, tokens in zip(request.completions, super().__call__(request), strict=True)
+        ]
+
+
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.5)
+
+
+def adamw(parameters: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=3e-3)
+
+
+@dataclass
+class Case:
+    """What is trained, and how.
+
+    Attributes:
+        batches: of examples, all processes' together; each takes every so-manieth example of them.
+        data: read by a data module instead.
+        shares: of the batches, by process and batch, where the shares are not equal.
+    """
+
+    strategy: str = "auto"
+    batches: Sequence[Sequence[dict[str, Any]]] = ()
+    shares: Sequence[Sequence[Sequence[dict[str, Any]]]] | None = None
+    data: dict[str, Any] | None = None
+    fusion: FusionRule = field(default_factory=lambda: DOPD(top_k=8))
+    rollout: Rollout = field(default_factory=Spelled)
+    reference: str = "student"
+    reduction: Any = "rollout"
+    optimizer: Any = adamw
+    teacher_dtype: Any = torch.float32
+    trainer: dict[str, Any] = field(default_factory=dict)
+    ckpt_path: str | None = None
+    save_to: str | None = None
+
+
+class Watch(L.Callback):
+    """Notes what each step logged and did."""
+
+    def __init__(self) -> None:
+        self.metrics: list[dict[str, float]] = []
+        self.regimes: list[Tensor] = []
+        self.responses: list[Tensor] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        record = outputs["record"]
+        self.metrics.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+        self.regimes.append(record.regimes)
+        self.responses.append(record.response_ids.masked_fill(~record.mask, -1))
+
+
+def module_of(case: Case) -> DOPDModule:
+    L.seed_everything(0, verbose=False)
+    tokenizer = new_tokenizer(TEXTS, vocabulary_size=280)
+    teacher = new_policy(ARCHITECTURE | {"hidden_size": 48}, tokenizer, seed=1).to(case.teacher_dtype)
+    return DOPDModule(
+        new_policy(ARCHITECTURE, tokenizer, seed=0),
+        teacher,
+        case.reference,
+        tokenizer=tokenizer,
+        fusion=case.fusion,
+        rollout=case.rollout,
+        reduction=case.reduction,
+        optimizer=case.optimizer,
+        verifier=_even,
+    )
+
+
+def _even(response: str, example: Any) -> float:
+    return float(int(example["answer"]) % 2 == 0)
+
+
+def trainer_of(case: Case, *callbacks: L.Callback) -> L.Trainer:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return L.Trainer(
+        accelerator="cpu",
+        devices=int(os.environ.get("WORLD_SIZE", "1")),
+        strategy=FullyShardedStrategy() if case.strategy == "fsdp" else case.strategy,
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # batches are dealt out already
+        callbacks=list(callbacks),
+        **quiet | {"max_epochs": 1} | case.trainer,
+    )
+
+
+def whole(state: dict[str, Any]) -> dict[str, Tensor]:
+    """Tensors that are whole in each process."""
+    return {
+        name: (value.full_tensor() if hasattr(value, "full_tensor") else value).clone() for name, value in state.items()
+    }
+
+
+def train(case: Case) -> dict[str, Any]:
+    """Fit, and return what happened: metrics and regimes of each step, responses, and the student."""
+    rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    watch = Watch()
+    module, trainer = module_of(case), trainer_of(case, watch)
+    if case.data is not None:
+        loaders: dict[str, Any] = {"datamodule": DOPDDataModule(**case.data)}
+    else:
+        mine = [batch[rank::processes] for batch in case.batches] if case.shares is None else case.shares[rank]
+        loaders = {"train_dataloaders": DataLoader(list(mine), batch_size=None)}
+    trainer.fit(module, ckpt_path=case.ckpt_path, weights_only=True, **loaders)
+    if case.save_to is not None:
+        trainer.save_checkpoint(case.save_to)
+    return {
+        "metrics": watch.metrics,
+        "regimes": watch.regimes,
+        "responses": watch.responses,
+        "student": whole(module.student.state_dict()),
+        "reference": whole(module.reference.state_dict()),
+    }
