@@ -12,18 +12,18 @@ from dopd_lightning.record import TokenRecord
 
 
 class RegimeCounts(Metric):
-    """How many response tokens fell into each regime, over a whole run: it is kept in checkpoints."""
+    """How many response tokens fell into each regime, over a whole run. Each process holds the counts of all."""
 
     full_state_update = False
     counts: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
-        self.add_state("counts", torch.zeros(len(Regime), dtype=torch.long), dist_reduce_fx="sum", persistent=True)
+        super().__init__(sync_on_compute=False)
+        self.add_state("counts", torch.zeros(len(Regime), dtype=torch.long))
 
     def update(self, regimes: Tensor) -> None:
-        """Count; ``regimes`` is ``(batch, response)``, -1 where masked."""
-        self.counts += torch.bincount(regimes[regimes >= 0].flatten(), minlength=len(Regime))
+        """Count; ``regimes`` is ``(batch, response)``, -1 where masked. Every process has to call it."""
+        self.counts += summed(torch.bincount(regimes[regimes >= 0].flatten(), minlength=len(Regime)))
 
     def compute(self) -> Tensor:
         """Counts in the order of :class:`~dopd_lightning.fusion.Regime`, ``(4,)``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 import lightning as L
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from dopd_lightning.checkpoints import mend_progress
 from dopd_lightning.consistency import (
     check_policies,
     check_same_parameters,
@@ -40,11 +41,12 @@ from dopd_lightning.policies import (
     tokenizer_of,
 )
 from dopd_lightning.privileged import PrivilegedAccess
-from dopd_lightning.processes import number_of_processes
+from dopd_lightning.processes import gathered_objects, number_of_processes
+from dopd_lightning.random_state import random_state, set_random_state
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.rollout import Rollout, RolloutRequest, Sampling, StudentRollout, generate
 from dopd_lightning.scoring import Scoring
-from dopd_lightning.sharding import is_sharded, let_go, shard
+from dopd_lightning.sharding import gathered, is_sharded, let_go, shard
 from dopd_lightning.views import Responses, View, view_of
 
 ROLES = ("student", "teacher", "reference")
@@ -138,8 +140,9 @@ class DOPDModule(L.LightningModule):
         self.regime_counts = RegimeCounts()
         self.accuracies = nn.ModuleDict()  # one a dataloader, made when it comes up
         self._answering = "student"
+        self._gathered = ExitStack()
         self._warned = False
-        self._random_state: dict[str, Tensor] | None = None
+        self._random_states: list[dict[str, Any]] | None = None
         self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_do_not_miss)  # type: ignore[no-untyped-call]
         self.train()
@@ -252,9 +255,7 @@ class DOPDModule(L.LightningModule):
 
     def answer(self, examples: Sequence[Example]) -> list[str]:
         """Greedy answers to the bare prompts, by the student or, inside :meth:`answering_as`, by another policy."""
-        policies = {"student": self.student, "teacher": self.teacher}
-        policy = policies[self._answering]
-        assert policy is not None, "answering_as checks"
+        policy = self._answerer()
         prompts = [self._token_ids(example, privileged=False) for example in examples]
         greedy = Sampling(max_new_tokens=self.rollout.sampling.max_new_tokens, temperature=0)
         with evaluating(policy):
@@ -267,6 +268,21 @@ class DOPDModule(L.LightningModule):
                 vocabulary_size=self.vocabulary_size,
             )
         return self.tokenizer.batch_decode(responses, skip_special_tokens=True)
+
+    def _answerer(self) -> PreTrainedModel:
+        policy = {"student": self.student, "teacher": self.teacher}[self._answering]
+        assert policy is not None, "answering_as checks"
+        return policy
+
+    def _gather(self) -> None:
+        """For all batches of an evaluation: one process may have one more of them than another."""
+        self._gathered.enter_context(gathered(self._answerer()))
+
+    def _let_go(self) -> None:
+        self._gathered.close()
+
+    on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = _gather
+    on_validation_epoch_end = on_test_epoch_end = on_predict_epoch_end = _let_go
 
     @contextmanager
     def answering_as(self, role: str) -> Iterator[None]:
@@ -323,6 +339,7 @@ class DOPDModule(L.LightningModule):
         mesh = self.device_mesh
         if mesh is None:
             return
+        self.strict_loading = False  # it would miss the frozen sources; on_load_checkpoint misses what is the student's
         policies = {"student": self.student, "teacher": self.teacher, "reference": self.reference.policy(self.student)}
         for policy in policies.values():
             if policy is not None and not is_sharded(policy):
@@ -345,11 +362,17 @@ class DOPDModule(L.LightningModule):
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        if self._random_state is not None and self.trainer.ckpt_path is not None and self.global_rank == 0:
-            torch.set_rng_state(self._random_state["cpu"])
-            if "cuda" in self._random_state:
-                torch.cuda.set_rng_state(self._random_state["cuda"], self.device)
-        self._random_state = None
+        states, self._random_states = self._random_states, None
+        if states is None or self.trainer.ckpt_path is None:
+            return
+        if len(states) == self.trainer.world_size:
+            set_random_state(states[self.global_rank], self.device)
+        else:  # nobody's to go on from; what the step began with must not be drawn again
+            torch.manual_seed(torch.initial_seed() + self.trainer.world_size * self.global_step)
+            rank_zero_warn(
+                f"the checkpoint has the random states of {len(states)} processes, and this run has "
+                f"{self.trainer.world_size}: what it samples is drawn anew"
+            )
 
     def configure_optimizers(self) -> Any:
         optimizer = self._make_optimizer([p for p in self.student.parameters() if p.requires_grad])
@@ -366,19 +389,22 @@ class DOPDModule(L.LightningModule):
     # ---------------------------------------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the state of what samples rollouts, so that a run that goes on draws what it would have drawn."""
-        checkpoint["random_state"] = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            checkpoint["random_state"]["cuda"] = torch.cuda.get_rng_state(self.device)
+        """Add what a run that goes on needs besides: each process's random state, and what was counted so far."""
+        checkpoint["regime_counts"] = self.regime_counts.counts.tolist()
+        checkpoint["random_states"] = gathered_objects(random_state(self.device))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is of this student.
+        """Check that the checkpoint is of this student, and mend what Lightning would go on from wrongly.
 
         Raises:
             ConfigError: naming a parameter that is missing, foreign or of another shape.
         """
-        check_same_parameters(self.state_dict(), checkpoint["state_dict"])
-        self._random_state = checkpoint.get("random_state")
+        if "state_dict" in checkpoint:  # FSDP2 has loaded it already, and taken it out
+            check_same_parameters(self.state_dict(), checkpoint["state_dict"])
+        mend_progress(checkpoint)
+        self._random_states = checkpoint.get("random_states")
+        if "regime_counts" in checkpoint:
+            self.regime_counts.counts.copy_(torch.tensor(checkpoint["regime_counts"]))
 
 
 def _frozen_sources(module: nn.Module) -> tuple[str, ...]:

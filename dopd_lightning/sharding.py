@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
@@ -19,6 +20,10 @@ from dopd_lightning.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
+
+
+_gathered: WeakSet[nn.Module] = WeakSet()
+"""The policies that are gathered now."""
 
 
 class FullyShardedStrategy(ModelParallelStrategy):
@@ -77,16 +82,21 @@ def is_sharded(policy: nn.Module) -> bool:
 def gathered(policy: nn.Module) -> Iterator[None]:
     """Inside, a sharded policy's weights are whole on every process, however often it is called.
 
-    All processes have to enter. They may then call the policy at different times, or not at all. A policy that is not
-    sharded is left as it is.
+    All processes have to enter. They may then call the policy at different times, or not at all. Inside itself, and for
+    a policy that is not sharded, it does nothing.
     """
-    shards = [module for module in policy.modules() if isinstance(module, FSDPModule)]
+    shards = [module for module in policy.modules() if isinstance(module, FSDPModule) and policy not in _gathered]
+    if not shards:
+        yield
+        return
+    _gathered.add(policy)
     for module in shards:
         module.unshard()
         module.set_reshard_after_forward(False, recurse=False)
     try:
         yield
     finally:
+        _gathered.discard(policy)
         for module in shards:
             module.set_reshard_after_forward(module is not policy, recurse=False)
             module.reshard()

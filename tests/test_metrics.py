@@ -27,15 +27,6 @@ def test_regimes_are_counted_over_updates_without_masked_tokens():
     assert counts.shares() == {"LH": 0.5, "LL": 0.0, "HT": 0.25, "HS": 0.25}
 
 
-def test_regime_counts_go_on_from_a_state_dict():
-    counts, resumed = RegimeCounts(), RegimeCounts()
-    counts.update(torch.tensor([[0, 1]]))
-    resumed.load_state_dict(counts.state_dict())
-    assert resumed.shares()["LH"] == 0.5
-    resumed.update(torch.tensor([[1, 1]]))
-    assert resumed.compute().tolist() == [1, 3, 0, 0]
-
-
 def test_accuracy_stays_exact_where_a_bfloat16_mean_would_stop_counting_at_256():
     accuracy = Accuracy()
     torch.nn.ModuleDict({"accuracy": accuracy}).to(torch.bfloat16)

@@ -16,6 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.cli.make import complaints_name, make
+from dopd_lightning.cli.resume import KeepConfig
 from dopd_lightning.consistency import check_settings, check_teacher_given, check_top_k, room_for_prompt
 from dopd_lightning.data import DOPDDataModule, PromptFormat
 from dopd_lightning.errors import ConfigError, check_range
@@ -143,7 +144,11 @@ def _trainer(config: DictConfig, data: DOPDDataModule) -> L.Trainer:
     checkpoints = any(isinstance(callback, Checkpoint) for callback in callbacks)
     no_validation = {"limit_val_batches": 0} if data.sets["val"] is None else {}
     trainer = make_trainer(
-        config, logger=logger, callbacks=callbacks, enable_checkpointing=checkpoints, **no_validation
+        config,
+        logger=logger,
+        callbacks=[*callbacks, KeepConfig(config)],
+        enable_checkpointing=checkpoints,
+        **no_validation,
     )
     if config.stage == "fit":
         _check_fit(config, trainer, data)

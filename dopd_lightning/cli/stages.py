@@ -6,17 +6,17 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 
 from dopd_lightning.callbacks import save_student
+from dopd_lightning.checkpoints import read_checkpoint
 from dopd_lightning.cli.build import Run, build, make_trainer
 from dopd_lightning.cli.make import check_complete
+from dopd_lightning.cli.resume import check_same_run, newest_checkpoint
 from dopd_lightning.cli.summary import Summary, write_config
 from dopd_lightning.errors import ConfigError, check_choice
 
@@ -37,11 +37,15 @@ def run_stage(config: DictConfig) -> float | None:
         raise ConfigError(f"seed: {config.seed!r} must be a whole number from 0 to {2**32 - 1}")
     if config.stage == "export" and config.ckpt_path is None:
         raise ConfigError("ckpt_path: stage=export needs the checkpoint to export; give ckpt_path=<file>.ckpt")
-    checkpoint = None if config.ckpt_path is None else _read_checkpoint(str(config.ckpt_path))
+    if config.ckpt_path == "auto":
+        config.ckpt_path = newest_checkpoint(config)
+    checkpoint = None if config.ckpt_path is None else read_checkpoint(str(config.ckpt_path))
     L.seed_everything(config.seed, workers=True, verbose=False)
     run = build(config)
     if checkpoint is not None:  # before anything is evaluated
         run.module.on_load_checkpoint(checkpoint)
+        if config.stage == "fit":
+            check_same_run(checkpoint, config, run.trainer.world_size)
         if config.stage == "export":  # in the other stages the Trainer does
             run.module.load_state_dict(checkpoint["state_dict"])
     write_config(config, run.folder)
@@ -112,23 +116,6 @@ def export(run: Run) -> Metrics:
     save_student(run.module, run.folder / "student")
     log.info("student: %s", run.folder / "student")
     return {}
-
-
-def _read_checkpoint(path: str) -> dict[str, Any]:
-    """A checkpoint with its tensors left in the file until they are used.
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except OSError as error:
-        raise ConfigError(f"ckpt_path: {path!r}: {error.strerror}; give the path of a .ckpt file") from error
-    except (RuntimeError, UnpicklingError):
-        checkpoint = {}
-    if "state_dict" not in checkpoint:
-        raise ConfigError(f"ckpt_path: {path!r} is not a checkpoint of a run; give the path of a .ckpt file")
-    return checkpoint
 
 
 def _end_wandb(run: Run) -> None:

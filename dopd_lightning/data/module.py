@@ -137,7 +137,7 @@ class DOPDDataModule(L.LightningDataModule):
         return DataLoader(
             examples,
             batch_size=self.eval_batch_size,
-            sampler=UnrepeatedDistributedSampler(examples, processes, rank, shuffle=False),
+            sampler=UnrepeatedDistributedSampler(examples, processes, rank, shuffle=False) if processes > 1 else None,
             collate_fn=collate,
             num_workers=self.num_workers,
             generator=_own_generator(),

@@ -12,8 +12,7 @@ from torch.utils.data import DistributedSampler
 class TrainingSampler(DistributedSampler[Any]):
     """Shuffled anew each epoch, and dealt out: N processes with batches of B read together what one reads with N·B.
 
-    Its place is kept in checkpoints, counted in examples of all processes, so that as many others go on from there. The
-    epoch is part of it: Lightning's own count is one ahead in a run resumed at an epoch's end.
+    Its place is kept in checkpoints, counted in examples of all processes, so that as many others go on from there.
 
     Args:
         examples: anything with a length.
@@ -31,7 +30,9 @@ class TrainingSampler(DistributedSampler[Any]):
         self._goes_on = True
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning; it has no say."""
+        """Called by Lightning before each epoch; within the one that was stopped, the place stays."""
+        if epoch != self.epoch:
+            self.epoch, self._yielded, self._goes_on = epoch, 0, True
 
     def __iter__(self) -> Iterator[Any]:
         # This runs when the first example is asked for: iterators that nobody reads from change nothing.

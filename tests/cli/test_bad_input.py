@@ -215,7 +215,8 @@ class TestBeforeAnyModelLoads:
     def test_a_file_that_is_no_checkpoint(self, complaint, tmp_path, content):
         path = tmp_path / "other.ckpt"
         path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
-        assert complaint(f"ckpt_path={path}") == (
+        message = complaint(f"ckpt_path={path}")
+        assert re.sub(r", or not all of one \(\d+ bytes\)", "", message) == (
             f"ckpt_path: '{path}' is not a checkpoint of a run; give the path of a .ckpt file"
         )
 

@@ -11,7 +11,7 @@ import torch
 from dopd_lightning.fusion import Teacher
 from dopd_lightning.rollout import MixedRollout, StudentRollout, TeacherRollout
 from tests.distributed.together import together
-from tests.distributed.training import Case, examples, sgd, train
+from tests.distributed.training import Case, evaluate, examples, sgd, train
 
 BATCHES = [examples(16)[start : start + 4] for start in range(0, 16, 4)]
 STRATEGIES = ["ddp", "fsdp"]
@@ -128,3 +128,20 @@ def test_precisions_train_alike_under_fsdp(precision, teacher):
     expected, found = alone(case), in_two(case, "fsdp")
     for here, there in zip(found[0]["metrics"], expected["metrics"], strict=True):
         assert here["train/loss"] == pytest.approx(there["train/loss"], rel=0.05)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_accuracy_counts_each_problem_once(strategy):
+    """Of five problems, two processes take three and two; the verifier of the case likes even answers: 2, 4 and 6."""
+    assert together(2, evaluate, Case(strategy=strategy)) == [pytest.approx(0.6)] * 2
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_run_that_validates_trains_as_one_process_does(strategy):
+    """Evaluation in inference mode before, and in the middle, must leave weights that can be trained."""
+    data = {"train": examples(16), "val": examples(5), "batch_size": 4, "seed": 3}
+    settings = {"val_check_interval": 2, "num_sanity_val_steps": 1}
+    expected = alone(Case(data=data, trainer=settings))
+    for each in in_two(Case(data=data | {"batch_size": 2}, trainer=settings), strategy):
+        assert_same_metrics(each, expected)
+        assert_same_student(each, expected)

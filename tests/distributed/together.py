@@ -49,7 +49,7 @@ def _member(rank: int, processes: int, port: int, folder: str, work: Callable[..
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     if processes > 1:
-        place = {"LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": processes, "RANK": rank}
+        place = {"LOCAL_RANK": rank, "NODE_RANK": 0, "TEST_RANK": rank, "TEST_PROCESSES": processes}
         os.environ.update({name: str(value) for name, value in place.items()})
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import lightning as L
@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dopd_lightning import DOPDModule
+from dopd_lightning.callbacks import ResumableCheckpoint
+from dopd_lightning.checkpoints import WholeCheckpointIO
 from dopd_lightning.data import DOPDDataModule
 from dopd_lightning.fusion import DOPD, FusionRule
 from dopd_lightning.policies import new_policy, new_tokenizer
@@ -105,6 +107,11 @@ class Watch(L.Callback):
         self.responses.append(record.response_ids.masked_fill(~record.mask, -1))
 
 
+def place() -> tuple[int, int]:
+    """This process's rank, and how many there are. (Lightning's own variables are gone after the first Trainer.)"""
+    return int(os.environ.get("TEST_RANK", "0")), int(os.environ.get("TEST_PROCESSES", "1"))
+
+
 def module_of(case: Case) -> DOPDModule:
     L.seed_everything(0, verbose=False)
     tokenizer = new_tokenizer(TEXTS, vocabulary_size=280)
@@ -112,7 +119,7 @@ def module_of(case: Case) -> DOPDModule:
     return DOPDModule(
         new_policy(ARCHITECTURE, tokenizer, seed=0),
         teacher,
-        case.reference,
+        new_policy(ARCHITECTURE, tokenizer, seed=2) if case.reference == "model" else case.reference,
         tokenizer=tokenizer,
         fusion=case.fusion,
         rollout=case.rollout,
@@ -127,14 +134,16 @@ def _even(response: str, example: Any) -> float:
 
 
 def trainer_of(case: Case, *callbacks: L.Callback) -> L.Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    checkpoints = any(isinstance(callback, ResumableCheckpoint) for callback in callbacks)
+    quiet = {"logger": False, "enable_checkpointing": checkpoints, "enable_progress_bar": False}
     return L.Trainer(
         accelerator="cpu",
-        devices=int(os.environ.get("WORLD_SIZE", "1")),
+        devices=place()[1],
         strategy=FullyShardedStrategy() if case.strategy == "fsdp" else case.strategy,
         enable_model_summary=False,
         use_distributed_sampler=False,  # batches are dealt out already
         callbacks=list(callbacks),
+        plugins=[WholeCheckpointIO()],
         **quiet | {"max_epochs": 1} | case.trainer,
     )
 
@@ -146,11 +155,19 @@ def whole(state: dict[str, Any]) -> dict[str, Tensor]:
     }
 
 
-def train(case: Case) -> dict[str, Any]:
+def evaluate(case: Case) -> float:
+    """Accuracy on five problems."""
+    module, trainer = module_of(case), trainer_of(case)
+    return float(
+        trainer.test(module, DOPDDataModule(test=examples(5), batch_size=2), verbose=False)[0]["test/accuracy"]
+    )
+
+
+def train(case: Case, *callbacks: L.Callback) -> dict[str, Any]:
     """Fit, and return what happened: metrics and regimes of each step, responses, and the student."""
-    rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, processes = place()
     watch = Watch()
-    module, trainer = module_of(case), trainer_of(case, watch)
+    module, trainer = module_of(case), trainer_of(case, watch, *callbacks)
     if case.data is not None:
         loaders: dict[str, Any] = {"datamodule": DOPDDataModule(**case.data)}
     else:
@@ -165,4 +182,12 @@ def train(case: Case) -> dict[str, Any]:
         "responses": watch.responses,
         "student": whole(module.student.state_dict()),
         "reference": whole(module.reference.state_dict()),
+        "regime_counts": module.regime_counts.counts,
     }
+
+
+def train_and_go_on(case: Case, steps: Sequence[int], folder: str) -> list[dict[str, Any]]:
+    """Train, and train again from the checkpoints that the first run left after ``steps``."""
+    whole_run = train(case, ResumableCheckpoint(folder, every_n_steps=1, keep=99))
+    resumed = [train(replace(case, ckpt_path=f"{folder}/step={step}.ckpt")) for step in steps]
+    return [whole_run, *resumed]

@@ -1,0 +1,115 @@
+"""Checkpoint files: written whole or not at all, read with a clear word on what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from dopd_lightning.errors import ConfigError
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written; the message says where, why, and what is left."""
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """A plugin for the Trainer: a file appears under its name only when all of it is on the disk.
+
+    It is written beside its place and then moved there, which a file system does at once. A process killed at any
+    moment leaves the file that was there before, or the new one. (Places that are no local path are left to Lightning.)
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write ``checkpoint`` to ``path``.
+
+        Raises:
+            CheckpointError: if the disk is full, the folder cannot be written to, and the like. What was at ``path``
+                before still is.
+        """
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        path = Path(path)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+            _sync_folder(path.parent)
+        except (OSError, RuntimeError) as error:  # torch's writer turns what the disk says into a RuntimeError
+            cause = error if isinstance(error, OSError) else error.__context__ or error
+            why = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
+            raise CheckpointError(
+                f"the checkpoint {str(path)!r} could not be written: {why}; earlier ones are as they were. Make "
+                "room, or choose another folder, and go on with ckpt_path=auto"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True) if part.parent.is_dir() else None
+
+
+def _sync_folder(folder: Path) -> None:
+    """The move itself, onto the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A checkpoint, with its tensors left in the file until they are used.
+
+    Raises:
+        ConfigError: if there is none at ``path``, or the file is not a whole one.
+    """
+    text = os.fspath(path)
+    try:
+        checkpoint: dict[str, Any] = torch.load(text, map_location="cpu", weights_only=True, mmap=True)
+    except OSError as error:
+        raise ConfigError(f"ckpt_path: {text!r}: {error.strerror}; give the path of a .ckpt file") from error
+    except (RuntimeError, UnpicklingError, EOFError) as error:
+        raise ConfigError(
+            f"ckpt_path: {text!r} is not a checkpoint of a run, or not all of one ({Path(text).stat().st_size} bytes); "
+            "give the path of a .ckpt file"
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ConfigError(f"ckpt_path: {text!r} is not a checkpoint of a run; give the path of a .ckpt file")
+    return checkpoint
+
+
+def mend_progress(checkpoint: dict[str, Any]) -> None:
+    """Set Lightning's counters of epochs and batches, in place, so that it goes on from them as if never stopped.
+
+    Lightning (2.6) does so itself from a checkpoint within an epoch. At an epoch's end, with a loader that keeps its
+    place, it reads that epoch again, or counts it twice, depending on the hook that saved and on which of ``max_steps``
+    and ``max_epochs`` is given. And an epoch in which ``max_steps`` ended the run counts as read.
+    """
+    loop = checkpoint.get("loops", {}).get("fit_loop", {})
+    if not loop.get("state_dict", {}).get("combined_loader"):
+        return
+    begun, batches = loop["epoch_progress"]["current"]["ready"], loop["epoch_loop.batch_progress"]
+    if not batches["is_last_batch"]:
+        for span in ("current", "total"):
+            loop["epoch_progress"][span] |= {
+                "ready": begun,
+                "started": begun,
+                "processed": begun - 1,
+                "completed": begun - 1,
+            }
+        return
+    # As they are before an epoch begins.
+    for span in ("current", "total"):
+        loop["epoch_progress"][span] = dict.fromkeys(loop["epoch_progress"][span], begun)
+        loop["epoch_loop.val_loop.batch_progress"][span] = dict.fromkeys(batches[span], 0)
+    batches["current"] = dict.fromkeys(batches["current"], 0)
+    batches["total"] = dict.fromkeys(batches["total"], batches["total"]["ready"])
+    batches["is_last_batch"] = False
+    loop["epoch_loop.state_dict"]["_batches_that_stepped"] = checkpoint["global_step"]
