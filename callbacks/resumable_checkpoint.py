@@ -119,7 +119,7 @@ class ResumableCheckpoint(Checkpoint):
         path = self.folder / f"step={trainer.global_step}.ckpt"
         if trainer.global_step > self._saved:
             self._saved = trainer.global_step
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(path, weights_only=False)
             if trainer.is_global_zero:
                 self._link_and_prune(path)
         if self._stopping:

@@ -17,7 +17,7 @@ from dopd_lightning.checkpoints import read_checkpoint
 from dopd_lightning.cli.build import Run, build, make_trainer
 from dopd_lightning.cli.make import check_complete
 from dopd_lightning.cli.resume import check_same_run, newest_checkpoint
-from dopd_lightning.cli.summary import Summary, write_config
+from dopd_lightning.cli.summary import Summary, make_folder, write_config
 from dopd_lightning.errors import ConfigError, check_choice
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,10 @@ def run_stage(config: DictConfig) -> float | None:
     if config.stage == "export" and config.ckpt_path is None:
         raise ConfigError("ckpt_path: stage=export needs the checkpoint to export; give ckpt_path=<file>.ckpt")
     if config.ckpt_path == "auto":
-        config.ckpt_path = newest_checkpoint(config)
+        path = newest_checkpoint(config)
+        config.ckpt_path = None if path is None else str(path)
     checkpoint = None if config.ckpt_path is None else read_checkpoint(str(config.ckpt_path))
+    make_folder(config)
     L.seed_everything(config.seed, workers=True, verbose=False)
     run = build(config)
     if checkpoint is not None:  # before anything is evaluated

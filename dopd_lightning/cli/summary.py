@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
+
+from dopd_lightning.errors import ConfigError
 
 
 @dataclass
@@ -51,7 +54,24 @@ class Summary:
         Console().print(table)
 
 
+def make_folder(config: DictConfig) -> None:
+    """Make the run's folder, before anything that would be lost without it.
+
+    Raises:
+        ConfigError: if nothing can be written there.
+    """
+    folder = Path(config.paths.output_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"paths.output_dir: {str(folder)!r} cannot be written to: {error.strerror}; choose another place with "
+            "paths.runs=… or paths.output_dir=…"
+        ) from error
+
+
 def write_config(config: DictConfig, folder: Path) -> None:
     """Every value as the run saw it, in ``config.yaml``."""
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")

@@ -19,7 +19,7 @@ LIMIT = 180
 
 # New processes are copies of one that has imported what takes seconds to import.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.distributed.training"])
+_context.set_forkserver_preload(["dopd_lightning", "transformers.models.qwen3.modeling_qwen3"])
 
 
 def together(processes: int, work: Callable[..., Any], *args: Any) -> list[Any]:
