@@ -1,8 +1,10 @@
-"""What ``${default:…}`` and ``${asset:…}`` mean in the configuration."""
+"""What ``${default:…}``, ``${asset:…}`` and ``${began:}`` mean in the configuration."""
 
 from __future__ import annotations
 
 import inspect
+import os
+from datetime import datetime
 from importlib import import_module
 from importlib.resources import files
 from typing import Any
@@ -29,7 +31,19 @@ def asset(name: str) -> str:
     return str(files("dopd_lightning") / "assets" / name)
 
 
+def began() -> str:
+    """When the run began, which names its folder: the same in all processes that Lightning starts for it.
+
+    Those run the whole command again, and would each find a time, and a folder, of their own.
+    """
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        os.environ["DOPD_BEGAN"] = now
+    return os.environ.get("DOPD_BEGAN", now)  # started by others, such as torchrun, it finds none
+
+
 def register_resolvers() -> None:
-    """Make both known to OmegaConf; any number of times."""
+    """Make them known to OmegaConf; any number of times."""
     OmegaConf.register_new_resolver("default", default_of, replace=True)
     OmegaConf.register_new_resolver("asset", asset, replace=True)
+    OmegaConf.register_new_resolver("began", began, replace=True, use_cache=True)

@@ -83,3 +83,23 @@ def test_optuna_searches_and_receives_the_objective(command, tmp_path):
     best = OmegaConf.load(folder / "optimization_results.yaml")
     assert 1 <= best.best_value <= 4
     assert f"optimizer.lr={best.best_params['optimizer.lr']}" in rates
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_sweep_on_two_processes_has_one_folder_a_run(command, tmp_path, strategy):
+    several = [f"strategy={strategy}", "trainer.devices=2", "data.batch_size=1", "evaluate.student_after=false"]
+    ended = command(*several, "seed=1,2", "name=sweep", multirun=True)
+    assert ended.returncode == 0, ended.stderr
+    (sweep,) = (tmp_path / "runs" / "sweep").iterdir()
+    assert [list(overrides)[-2] for overrides, _ in summaries(sweep)] == ["seed=1", "seed=2"]
+    assert all((sweep / job / "student" / "model.safetensors").exists() for job in "01")
+    assert ended.stdout.count("1 steps in") == 2, "the first process speaks for all"
+
+
+def test_one_run_with_processes_started_by_multiprocessing(command, tmp_path):
+    ended = command("strategy=ddp_spawn", "trainer.devices=2", "data.batch_size=1", "name=spawn", "trainer.max_steps=2")
+    assert ended.returncode == 0, ended.stderr
+    (run,) = (tmp_path / "runs" / "spawn").iterdir()
+    assert json.loads((run / "summary.json").read_text())["steps"] == 2
+    assert (run / "student" / "model.safetensors").exists()
+    assert (run / "checkpoints" / "step=2.ckpt").exists()
