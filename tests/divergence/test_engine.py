@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -175,6 +175,8 @@ def terms_of(case: Case, choices: list[tuple[int, int]]) -> list[Term]:
 def test_any_sum_of_terms_equals_the_dense_one(
     batch, response, seed, bias, scale, softcap, spread, dtype, choices, reduction, temperature, memory, top_k
 ):
+    # A softcap that float32 saturates makes ties that float64 does not have: then the two have other top-k tokens.
+    assume(dtype == torch.float64 or softcap is None or scale * spread < softcap / 2)
     case = Case(
         batch=batch, response=response, seed=seed, bias=bias, scale=scale, softcap=softcap, spread=spread, dtype=dtype
     )
