@@ -407,18 +407,22 @@ class DOPDModule(L.LightningModule):
             self.regime_counts.counts.copy_(torch.tensor(checkpoint["regime_counts"]))
 
 
-def _frozen_sources(module: nn.Module) -> tuple[str, ...]:
-    """How names in the state dict begin that are never saved: the teacher, and a reference that does not learn."""
+def _is_left_out(module: nn.Module) -> Callable[[str], bool]:
+    """Whether a name in the state dict is never saved: frozen sources, and what is frozen of the student (a base)."""
     assert isinstance(module, DOPDModule)
-    return ("teacher.",) if module.reference.learns else ("teacher.", "reference.")
+    sources = ("teacher.",) if module.reference.learns else ("teacher.", "reference.")
+    weights = module.student.named_parameters(prefix="student", remove_duplicate=False)
+    frozen = {name for name, weight in weights if not weight.requires_grad}
+    return lambda name: name.startswith(sources) or name in frozen
 
 
 def _leave_out(module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Mapping[str, Any]) -> None:
-    frozen = tuple(prefix + name for name in _frozen_sources(module))
-    for key in [key for key in state_dict if key.startswith(frozen)]:
+    left_out = _is_left_out(module)
+    for key in [key for key in state_dict if key.startswith(prefix) and left_out(key.removeprefix(prefix))]:
         del state_dict[key]
 
 
 def _do_not_miss(module: nn.Module, incompatible_keys: Any) -> None:
+    left_out = _is_left_out(module)
     missing = incompatible_keys.missing_keys
-    missing[:] = [key for key in missing if not key.startswith(_frozen_sources(module))]
+    missing[:] = [key for key in missing if not left_out(key)]

@@ -1,6 +1,7 @@
 """The models that speak: loading and building them, freezing the sources, comparing their vocabularies."""
 
 from dopd_lightning.policies.loading import load_config, load_policy, load_tokenizer, new_policy, tokenizer_of
+from dopd_lightning.policies.lora import adapters_off, load_lora_policy
 from dopd_lightning.policies.new_tokenizer import new_tokenizer
 from dopd_lightning.policies.output_head import head_of, is_read_right
 from dopd_lightning.policies.reference import REFERENCE_KINDS, Reference, as_reference
@@ -10,6 +11,7 @@ from dopd_lightning.policies.vocabulary import check_same_tokenizer, shared_voca
 __all__ = [
     "REFERENCE_KINDS",
     "Reference",
+    "adapters_off",
     "as_reference",
     "check_same_tokenizer",
     "end_of_sequence_ids",
@@ -18,6 +20,7 @@ __all__ = [
     "head_of",
     "is_read_right",
     "load_config",
+    "load_lora_policy",
     "load_policy",
     "load_tokenizer",
     "new_policy",

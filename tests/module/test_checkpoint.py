@@ -8,6 +8,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.module import DOPDModule
+from dopd_lightning.policies import load_lora_policy
 from dopd_lightning.rollout import DatasetRollout, StudentRollout
 
 
@@ -96,3 +97,34 @@ def test_a_checkpoint_of_another_kind_of_reference_is_refused(make_module, save,
     path = save(make_module(), [examples])
     with pytest.raises(ConfigError, match=r"reference\.weights\..* is missing in it"):
         fit(make_module(reference="ema"), [examples], ckpt_path=path)
+
+
+def test_of_a_student_with_adapters_they_alone_are_in_it_and_a_run_goes_on_from_them(
+    make_module, models, save, fit, examples
+):
+    def make(seed=0):
+        return make_module(
+            load_lora_policy(models / "student", r=2, seed=seed), rollout=StudentRollout(max_new_tokens=8)
+        )
+
+    batches, whole = [examples[:2], examples[1:]], make()
+    torch.manual_seed(0)
+    fit(whole, batches, max_epochs=2)
+
+    torch.manual_seed(0)
+    path = save(make(), batches)
+    checkpoint = load(path)
+    names = {name for name in checkpoint["state_dict"] if not name.startswith("regime_counts.")}
+    adapters = {f"student.{name}" for name, _ in whole.student.named_parameters() if "lora_" in name}
+    assert names == adapters != set()
+    assert len(checkpoint["optimizer_states"][0]["state"]) == len(adapters)
+
+    resumed = make(seed=7)
+    fit(resumed, batches, max_epochs=2, ckpt_path=path)
+    for name, weight in whole.student.state_dict().items():
+        assert torch.equal(resumed.student.state_dict()[name], weight), name
+    assert any(
+        not torch.equal(weight, checkpoint["state_dict"][name])
+        for name, weight in whole.state_dict().items()
+        if "lora_" in name
+    ), "it learned on"

@@ -1,0 +1,84 @@
+"""A student that learns low-rank adapters (LoRA, 2106.09685) on a frozen base, through peft.
+
+Adapters are injected into the transformers model, which stays the class that it was: generation, heads and configs are
+those of any policy. With adapters off it is the base, without a second copy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import torch
+from transformers import PreTrainedModel
+
+from dopd_lightning.errors import ConfigError, check_range
+from dopd_lightning.policies.loading import load_policy
+
+
+def load_lora_policy(
+    name: str | os.PathLike[str],
+    *,
+    r: int = 16,
+    alpha: float = 32.0,
+    dropout: float = 0.0,
+    target_modules: str | Sequence[str] = "all-linear",
+    seed: int = 0,
+    dtype: str = "float32",
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+) -> PreTrainedModel:
+    """A policy whose base is frozen and whose new adapters, in float32, are all that has a gradient.
+
+    Args:
+        name, dtype, attn_implementation, trust_remote_code, revision: of the base, see :func:`load_policy`.
+        r: rank.
+        alpha: the adapters' product is scaled by ``alpha / r``.
+        dropout: before the adapters, in train mode.
+        target_modules: names of layers, or ``all-linear`` for every linear one but the head.
+        seed: of the adapters; the global random state is left as it was. They begin as no change to the base.
+
+    Raises:
+        ConfigError: if peft is missing, a value is out of range, or no layer has such a name; as :func:`load_policy`.
+    """
+    if find_spec("peft") is None:
+        raise ConfigError("student: adapters need peft; install the extra, pip install 'dopd-lightning[lora]'")
+    from peft import LoraConfig  # takes seconds, which runs without it need not wait for
+
+    check_range("r", r, at_least=1)
+    check_range("alpha", alpha, above=0)
+    check_range("dropout", dropout, at_least=0, at_most=1)
+    policy = load_policy(
+        name,
+        dtype=dtype,
+        attn_implementation=attn_implementation,
+        trust_remote_code=trust_remote_code,
+        revision=revision,
+    )
+    targets = target_modules if isinstance(target_modules, str) else list(target_modules)
+    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM")  # type: ignore[arg-type]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            policy.add_adapter(config)
+        except ValueError as error:
+            raise ConfigError(f"target_modules: {targets!r}: {error}") from error
+    policy.requires_grad_(False)
+    for key, weight in policy.named_parameters():
+        if "lora_" in key:
+            weight.data = weight.data.float()
+            weight.requires_grad_(True)
+    return policy
+
+
+@contextmanager
+def adapters_off(policy: PreTrainedModel) -> Iterator[None]:
+    """Inside, the policy is its base; outside, adapters are on and learn again."""
+    policy.disable_adapters()
+    try:
+        yield
+    finally:
+        policy.enable_adapters()
