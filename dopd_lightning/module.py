@@ -41,7 +41,7 @@ from dopd_lightning.policies import (
 )
 from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.record import TokenRecord
-from dopd_lightning.rollout import Rollout, RolloutRequest, Sampling, StudentRollout, generate
+from dopd_lightning.rollout import Engine, Rollout, RolloutRequest, Sampling, StudentRollout, TransformersEngine
 from dopd_lightning.scoring import Scoring
 from dopd_lightning.views import Responses, View, view_of
 
@@ -59,6 +59,7 @@ class DOPDModule(L.LightningModule):
             name, or a :class:`~dopd_lightning.policies.Reference`.
         fusion: decides token by token who teaches, with which divergence, how strongly. The paper's routing by default.
         rollout: where responses come from. The student by default.
+        engine: what writes the student's responses, in training and evaluation: transformers by default, or vLLM.
         prompt_format: how prompts and privileged text become token ids.
         privileged: which policy sees privileged text.
         tokenizer: the student's, loaded or by name; found by the student's name if not given.
@@ -88,6 +89,7 @@ class DOPDModule(L.LightningModule):
         *,
         fusion: FusionRule | None = None,
         rollout: Rollout | None = None,
+        engine: Engine | None = None,
         prompt_format: PromptFormat | None = None,
         privileged: PrivilegedAccess | None = None,
         tokenizer: PreTrainedTokenizerBase | str | None = None,
@@ -103,6 +105,7 @@ class DOPDModule(L.LightningModule):
         super().__init__()
         self.fusion = fusion if fusion is not None else DOPD()
         self.rollout = rollout if rollout is not None else StudentRollout()
+        self.engine = engine if engine is not None else TransformersEngine()
         self.prompt_format = prompt_format if prompt_format is not None else PromptFormat()
         self.privileged = privileged if privileged is not None else PrivilegedAccess()
         check_settings(reduction, loss_temperature, loss_memory, verifier, self.fusion, self.rollout)
@@ -125,7 +128,7 @@ class DOPDModule(L.LightningModule):
             policies["reference"] = self.reference.policy(self.student)
         tokenizers = {"teacher": teacher_tokenizer, "reference": reference_tokenizer}
         self.vocabulary_size = check_policies(policies, self.tokenizer, tokenizers, self.fusion)
-        room = room_for_prompt({role: policy.config for role, policy in policies.items()}, self.rollout)
+        room = room_for_prompt({role: policy.config for role, policy in policies.items()}, self.rollout, self.engine)
         self.prompt_limit = min(self.prompt_format.max_tokens, room)
         self.reference.attach(self.student)
 
@@ -138,6 +141,7 @@ class DOPDModule(L.LightningModule):
         self._answering = "student"
         self._warned = False
         self._random_state: dict[str, Tensor] | None = None
+        self._engine_is_behind = True
         self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_do_not_miss)  # type: ignore[no-untyped-call]
         self.train()
@@ -203,9 +207,22 @@ class DOPDModule(L.LightningModule):
             eos_ids=self.eos_ids,
             pad_id=self.pad_id,
             vocabulary_size=self.vocabulary_size,
+            engine=self.engine,
         )
+        if self.rollout.needs_student:
+            self._synchronise()
         with evaluating(self.student):
             return Responses.from_lists(self.rollout(request), self.pad_id).to(self.device)
+
+    def _synchronise(self) -> None:
+        """Let the engine have the student's present weights, once after each change: not before each micro-batch.
+
+        In a bare loop, nobody says when the student changes: then each time.
+        """
+        if self._engine_is_behind or self._trainer is None:
+            with evaluating(self.student):
+                self.engine.synchronise(self.student)
+            self._engine_is_behind = False
 
     def _view(self, prompts: list[list[int]], responses: Responses) -> View:
         """The responses behind their prompts: each prompt has ``samples_per_prompt`` of them."""
@@ -244,8 +261,12 @@ class DOPDModule(L.LightningModule):
         assert policy is not None, "answering_as checks"
         prompts = [self._token_ids(example, privileged=False) for example in examples]
         greedy = Sampling(max_new_tokens=self.rollout.sampling.max_new_tokens, temperature=0)
+        engine: Engine = TransformersEngine()
+        if policy is self.student:
+            engine = self.engine
+            self._synchronise()
         with evaluating(policy):
-            responses = generate(
+            written = engine.generate(
                 policy,
                 prompts,
                 greedy,
@@ -253,7 +274,7 @@ class DOPDModule(L.LightningModule):
                 pad_id=self.pad_id,
                 vocabulary_size=self.vocabulary_size,
             )
-        return self.tokenizer.batch_decode(responses, skip_special_tokens=True)
+        return self.tokenizer.batch_decode(written.ids, skip_special_tokens=True)
 
     @contextmanager
     def answering_as(self, role: str) -> Iterator[None]:
@@ -266,6 +287,14 @@ class DOPDModule(L.LightningModule):
             yield
         finally:
             self._answering = before
+
+    def on_validation_start(self) -> None:
+        """Synchronise in all processes at once: one of them may have no batch to answer."""
+        if self._answering == "student":
+            self._synchronise()
+
+    on_test_start = on_validation_start
+    on_predict_start = on_validation_start
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate(batch, "val", dataloader_idx)
@@ -338,6 +367,7 @@ class DOPDModule(L.LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
+        self._engine_is_behind = True
         self.reference.update(self.student)
 
     # ---------------------------------------------------------------------------------------------- checkpoints
@@ -371,5 +401,7 @@ def _leave_out(module: nn.Module, state_dict: dict[str, Any], prefix: str, local
 
 
 def _do_not_miss(module: nn.Module, incompatible_keys: Any) -> None:
+    assert isinstance(module, DOPDModule)
+    module._engine_is_behind = True
     missing = incompatible_keys.missing_keys
     missing[:] = [key for key in missing if not key.startswith(_frozen_sources(module))]

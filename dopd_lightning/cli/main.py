@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from dopd_lightning.cli.resolvers import register_resolvers
 from dopd_lightning.cli.stages import run_stage
-from dopd_lightning.errors import ConfigError, DataError
+from dopd_lightning.errors import ConfigError, DataError, EngineError
 from dopd_lightning.non_finite import NonFiniteLossError
 
 register_resolvers()
@@ -22,7 +22,7 @@ def main(config: DictConfig) -> float | None:
     _silence_dependencies()
     try:
         return run_stage(config)
-    except (ConfigError, DataError, NonFiniteLossError, MisconfigurationException) as error:
+    except (ConfigError, DataError, EngineError, NonFiniteLossError, MisconfigurationException) as error:
         # What the user can mend is said in a sentence; a traceback would bury it.
         raise SystemExit(f"\nerror: {error}") from error
 

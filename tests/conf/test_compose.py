@@ -60,7 +60,7 @@ def chosen(configured, models, lines):
 
 
 def test_the_groups_are_those_of_the_method_and_of_lightning():
-    expected = "callbacks data debug experiment fusion hydra logger optimizer paths precision reference rollout "
+    expected = "callbacks data debug engine experiment fusion hydra logger optimizer paths precision reference rollout "
     assert [*(expected + "scheduler strategy student teacher trainer").split()] == GROUPS
 
 
