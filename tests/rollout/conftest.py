@@ -179,14 +179,15 @@ def stand_in():
 
 
 @pytest.fixture(scope="session")
-def vllm_server(make_served_policy, tmp_path_factory):
+def vllm_server(make_served_policy, tokenizer, tmp_path_factory):
     """The address of a real one, with an untrained policy."""
     folder = tmp_path_factory.mktemp("vllm")
     make_served_policy(7).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = "--served-model-name student --dtype float32 --max-model-len 128 --enforce-eager --skip-tokenizer-init"
+    command = "--served-model-name student --dtype float32 --max-model-len 128 --enforce-eager"
     command += f" --host 127.0.0.1 --port {port}"
     environment = os.environ | {"VLLM_SERVER_DEV_MODE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
     with (folder / "log").open("w") as log:
