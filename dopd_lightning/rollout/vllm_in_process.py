@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -72,7 +73,9 @@ class VLLMEngine:
         with isolate_rng(), tempfile.TemporaryDirectory() as folder:  # vLLM seeds everything in the process
             from vllm import LLM
 
-            policy.config.save_pretrained(folder)
+            config = deepcopy(policy.config)
+            config.architectures = [type(policy).__name__]  # a model that was never saved does not have it
+            config.save_pretrained(folder)
             return LLM(
                 model=folder,
                 load_format="dummy",  # the weights come from the student
