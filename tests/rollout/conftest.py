@@ -10,27 +10,78 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from dopd_lightning.rollout import json_client
 
-REAL = os.environ.get("DOPD_TEST_VLLM") == "1"
-"""Also test against a vLLM that is installed here, which takes a minute."""
+
+class Voice:
+    """Writes what vLLM 0.32 would, by a loop of its own over whole sequences."""
+
+    def __init__(self, policy):
+        self.policy, self._prefixes = policy, {}
+
+    def load(self, weights):
+        """Take new weights, all or none; what was computed with the old ones stays until it is forgotten."""
+        missing, foreign = self.policy.load_state_dict(weights, strict=False)
+        tied = {"lm_head.weight"} if self.policy.config.tie_word_embeddings else set()
+        if foreign or set(missing) - tied:
+            raise RuntimeError(f"missing {missing}, foreign {foreign}")
+        self.policy.tie_weights()
+
+    def forget(self):
+        self._prefixes.clear()
+
+    @torch.no_grad()
+    def write(self, prompt, fields, number):
+        """Token ids, log-probabilities and the reason for the end of the response with this number."""
+        generator = torch.Generator()
+        if fields.get("seed") is not None:
+            generator.manual_seed(fields["seed"] + number)
+        ids, logps = [], []
+        while len(ids) < fields["max_tokens"]:
+            logits = self._logits([*prompt, *ids])
+            raw = logits.log_softmax(-1)
+            for token, bias in (fields.get("logit_bias") or {}).items():
+                logits[int(token)] += bias
+            ids.append(self._draw(logits, fields, generator))
+            logps.append(raw[ids[-1]].item())
+            if ids[-1] in fields["stop_token_ids"] or (not fields["ignore_eos"] and ids[-1] == 2):
+                return ids, logps, "stop"
+        return ids, logps, "length"
+
+    def _logits(self, ids):
+        """Kept for the prefix, as vLLM keeps keys and values, whatever weights come later."""
+        if tuple(ids) not in self._prefixes:
+            self._prefixes[tuple(ids)] = self.policy(input_ids=torch.tensor([ids])).logits[0, -1].float()
+        return self._prefixes[tuple(ids)].clone()
+
+    def _draw(self, logits, fields, generator):
+        if fields["temperature"] == 0:
+            return int(logits.argmax())
+        logits = logits / fields["temperature"]
+        if fields["top_k"] > 0:
+            logits[logits < logits.topk(fields["top_k"]).values[-1]] = -torch.inf
+        probabilities, order = logits.softmax(-1).sort(descending=True)
+        probabilities[probabilities.cumsum(-1) - probabilities >= fields["top_p"]] = 0
+        return int(order[torch.multinomial(probabilities, 1, generator=generator)])
 
 
 class StandIn(ThreadingHTTPServer):
-    """Answers as vLLM 0.32 does, from a loop of its own over whole sequences; any part of that can be replaced.
+    """Answers as a vLLM 0.32 server does; any part of that can be replaced.
 
     Attributes:
         policy: what it speaks with; ``reload_weights`` fills it.
-        requests: the bodies that came, as ``(path, body)``, in order.
+        requests: what came, as ``(path, body)``, in order.
         instead: path -> function of the body, called instead of the server's own answer.
     """
 
@@ -39,7 +90,7 @@ class StandIn(ThreadingHTTPServer):
     def __init__(self, policy, *, dev_mode=True, max_model_len=128, models=("student",)):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.policy, self.dev_mode, self.max_model_len, self.models = policy, dev_mode, max_model_len, models
-        self.requests, self.instead, self._prefixes, self._lock = [], {}, {}, threading.Lock()
+        self.requests, self.instead, self._voice, self._lock = [], {}, Voice(policy), threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def answer(self, method, path, body):
@@ -55,21 +106,16 @@ class StandIn(ThreadingHTTPServer):
         if self.dev_mode and path == "/collective_rpc":
             return self.reload(body) if method == "POST" else (405, {"detail": "Method Not Allowed"})
         if self.dev_mode and path == "/reset_prefix_cache":
-            self._prefixes.clear()
+            self._voice.forget()
             return 200, {"success": True}
         return 404, {"detail": "Not Found"}
 
     def reload(self, body):
         assert body["method"] == "reload_weights"
         try:
-            weights = load_file(Path(body["kwargs"]["weights_path"]) / "model.safetensors")
-            missing, foreign = self.policy.load_state_dict(weights, strict=False)
+            self._voice.load(load_file(Path(body["kwargs"]["weights_path"]) / "model.safetensors"))
         except (OSError, RuntimeError) as error:
             return error_of(500, f"Call to collective_rpc method failed: {error}")
-        tied = {"lm_head.weight"} if self.policy.config.tie_word_embeddings else set()
-        if foreign or set(missing) - tied:
-            return error_of(500, f"Call to collective_rpc method failed: {missing} {foreign}")
-        self.policy.tie_weights()
         return 200, {"results": [None]}
 
     def complete(self, body):
@@ -78,7 +124,7 @@ class StandIn(ThreadingHTTPServer):
         if body["temperature"] > 2:
             return error_of(400, f"temperature must be in [0, 2], got {body['temperature']}.")
         with self._lock:
-            written = [self.write(body, number) for number in range(body["n"])]
+            written = [self._voice.write(body["prompt"], body, number) for number in range(body["n"])]
         scored = body.get("logprobs") is not None
         choices = [
             {
@@ -92,38 +138,46 @@ class StandIn(ThreadingHTTPServer):
         ]
         return 200, {"object": "text_completion", "model": body["model"], "choices": choices}
 
-    @torch.no_grad()
-    def write(self, body, number):
-        generator = torch.Generator()
-        if body.get("seed") is not None:
-            generator.manual_seed(body["seed"] + number)
-        ids, logps = [], []
-        while len(ids) < body["max_tokens"]:
-            logits = self.logits([*body["prompt"], *ids])
-            raw = logits.log_softmax(-1)
-            for token, bias in (body.get("logit_bias") or {}).items():
-                logits[int(token)] += bias
-            ids.append(self.draw(logits, body, generator))
-            logps.append(raw[ids[-1]].item())
-            if ids[-1] in body["stop_token_ids"] or (not body["ignore_eos"] and ids[-1] == 2):
-                return ids, logps, "stop"
-        return ids, logps, "length"
 
-    def logits(self, ids):
-        """Kept for the prefix, as vLLM keeps keys and values, whatever weights come later."""
-        if tuple(ids) not in self._prefixes:
-            self._prefixes[tuple(ids)] = self.policy(input_ids=torch.tensor([ids])).logits[0, -1]
-        return self._prefixes[tuple(ids)].clone()
+class StandInLLM:
+    """As much of ``vllm.LLM`` as is used."""
 
-    def draw(self, logits, body, generator):
-        if body["temperature"] == 0:
-            return int(logits.argmax())
-        logits = logits / body["temperature"]
-        if body["top_k"] > 0:
-            logits[logits < logits.topk(body["top_k"]).values[-1]] = -torch.inf
-        probabilities, order = logits.softmax(-1).sort(descending=True)
-        probabilities[probabilities.cumsum(-1) - probabilities >= body["top_p"]] = 0
-        return int(order[torch.multinomial(probabilities, 1, generator=generator)])
+    def __init__(self, *, model, load_format, skip_tokenizer_init, max_model_len, dtype, **options):
+        assert (load_format, skip_tokenizer_init, options["logprobs_mode"]) == ("dummy", True, "raw_logprobs")
+        torch.manual_seed(0)  # as vLLM does to the whole process
+        config = AutoConfig.from_pretrained(model)
+        assert config.architectures, "or vLLM takes it for a model that writes nothing"
+        self.policy = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).eval()
+        self._voice = Voice(self.policy)
+
+    def collective_rpc(self, method, kwargs):
+        assert method == "reload_weights"
+        self._voice.load(dict(kwargs["weights_iterator"]))
+
+    def reset_prefix_cache(self):
+        self._voice.forget()
+
+    def generate(self, prompts, params, use_tqdm):
+        assert not use_tqdm
+        return [self._answer(prompt, fields) for prompt, fields in zip(prompts, params, strict=True)]
+
+    def _answer(self, prompt, fields):
+        outputs = []
+        for number in range(fields["n"]):
+            ids, logps, _ = self._voice.write(prompt["prompt_token_ids"], fields, number)
+            steps = [{token: SimpleNamespace(logprob=logp)} for token, logp in zip(ids, logps, strict=True)]
+            outputs.append(SimpleNamespace(index=number, token_ids=tuple(ids), logprobs=steps))
+        return SimpleNamespace(outputs=outputs)
+
+
+@pytest.fixture
+def stand_in_module(monkeypatch):
+    """``import vllm`` brings the stand-in."""
+    module = ModuleType("vllm")
+    module.__spec__ = ModuleSpec("vllm", None)
+    module.LLM = StandInLLM
+    module.SamplingParams = SimpleNamespace(from_optional=lambda *, detokenize, **fields: fields)
+    monkeypatch.setitem(sys.modules, "vllm", module)
 
 
 def error_of(code, message):
@@ -161,9 +215,9 @@ def no_patience(monkeypatch):
     monkeypatch.setattr(json_client, "_WAITS", (0.01, 0.01))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def stand_in():
-    """Start servers; they end with the test."""
+    """Start servers; they end with the module's tests."""
     started = []
 
     def start(policy, **options):

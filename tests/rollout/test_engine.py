@@ -1,23 +1,29 @@
 """The contract of all engines: responses and log-probabilities are those of the policy, whoever computes them.
 
-``DOPD_TEST_VLLM=1`` adds a vLLM server and a vLLM in this process to the stand-in.
+``DOPD_TEST_VLLM=1`` adds a vLLM server and a vLLM in this process to the stand-ins.
 """
 
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import pytest
 import torch
+from lightning import Trainer
+from torch.utils.data import DataLoader
 
-from dopd_lightning.rollout import Sampling, TransformersEngine, VLLMEngine, VLLMServerEngine
+from dopd_lightning.fusion import DOPD
+from dopd_lightning.module import DOPDModule
+from dopd_lightning.rollout import Sampling, StudentRollout, TransformersEngine, VLLMEngine, VLLMServerEngine
 
 REAL = pytest.mark.skipif(os.environ.get("DOPD_TEST_VLLM") != "1", reason="takes a vLLM, and DOPD_TEST_VLLM=1")
 PROMPTS = [[40, 41, 42, 43, 44, 45], [50], [60, 61]]
 GREEDY = Sampling(max_new_tokens=6, temperature=0)
 KINDS = [
     "transformers",
-    "stand-in",
+    "stand-in server",
+    "stand-in in process",
     pytest.param("server", marks=REAL),
     pytest.param("in process", marks=REAL),
 ]
@@ -36,6 +42,9 @@ def engine(request, make_served_policy, stand_in, tmp_path):
         return TransformersEngine()
     if request.param == "in process":
         return request.getfixturevalue("vllm_in_process")
+    if request.param == "stand-in in process":
+        request.getfixturevalue("stand_in_module")
+        return VLLMEngine(dtype="float32")
     server = request.param == "server"
     url = request.getfixturevalue("vllm_server") if server else stand_in(make_served_policy(7)).url
     return VLLMServerEngine(url=url, weights=tmp_path / "weights")
@@ -156,3 +165,28 @@ def test_the_padding_of_a_padded_vocabulary_is_never_written(write, make_served_
     assert max(tempted) >= len(tokenizer), "or there would be nothing to keep it from"
     for sampling in (Sampling(max_new_tokens=32), Sampling(max_new_tokens=32, temperature=0)):
         assert max(max(ids) for ids in write(policy, sampling=sampling).ids) < len(tokenizer)
+
+
+def test_a_run_trains_on_its_responses_and_leaves_it_with_the_students_weights(
+    engine, make_served_policy, tokenizer, tmp_path
+):
+    examples = [{"prompt": "Add 1 2.", "privileged": "first 1", "answer": "3"}, {"prompt": "3?", "answer": "3"}]
+    module = DOPDModule(
+        make_served_policy(0),
+        make_served_policy(1),
+        tokenizer=tokenizer,
+        fusion=DOPD(top_k=8),
+        rollout=StudentRollout(max_new_tokens=8, samples_per_prompt=2),
+        engine=engine,
+        optimizer=partial(torch.optim.SGD, lr=0.5),
+    )
+    quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    trainer = Trainer(accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, **dict.fromkeys(quiet, False))
+    before = [greedy(module.student, prompt, 8, len(tokenizer))[0] for prompt in PROMPTS]
+    loaders = [DataLoader([examples] * count, batch_size=None) for count in (3, 1)]
+    trainer.fit(module, *loaders)
+    after = [greedy(module.student, prompt, 8, len(tokenizer))[0] for prompt in PROMPTS]
+    assert after != before, "or the weights might be the old ones"
+    sampling = Sampling(max_new_tokens=8, temperature=0)
+    rest = {"eos_ids": [], "pad_id": 0, "vocabulary_size": len(tokenizer)}
+    assert engine.generate(module.student.eval(), PROMPTS, sampling, **rest).ids == after
