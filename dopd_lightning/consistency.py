@@ -23,7 +23,7 @@ from dopd_lightning.policies import (
     shared_vocabulary_size,
     tokenizer_of,
 )
-from dopd_lightning.rollout import Rollout
+from dopd_lightning.rollout import Engine, Rollout
 
 
 def check_settings(
@@ -156,25 +156,28 @@ def _warn_of_other_ends(teacher: list[int], student: list[int]) -> None:
         )
 
 
-def room_for_prompt(configs: Mapping[str, PreTrainedConfig], rollout: Rollout) -> int:
-    """The longest prompt, in tokens, that leaves every policy positions for ``rollout.max_new_tokens`` more.
+def room_for_prompt(configs: Mapping[str, PreTrainedConfig], rollout: Rollout, engine: Engine) -> int:
+    """The longest prompt, in tokens, that leaves policies and engine positions for ``rollout.max_new_tokens`` more.
 
     Args:
         configs: of the policies, by role.
         rollout: its limit on responses.
+        engine: writes the student's.
 
     Raises:
         ConfigError: if there is no room for any.
     """
     limit = rollout.sampling.max_new_tokens
+    limits = {
+        role: getattr(config.get_text_config(), "max_position_embeddings", None) for role, config in configs.items()
+    }
     room = sys.maxsize
-    for role, config in configs.items():
-        positions = getattr(config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
-        if limit >= positions:
+    for role, positions in {**limits, "engine": engine.positions}.items():
+        if positions and limit >= positions:
             raise ConfigError(
                 f"rollout.max_new_tokens: {limit} leaves no room for a prompt in the {role}'s {positions} positions"
             )
-        room = min(room, positions - limit)
+        room = min(room, positions - limit if positions else sys.maxsize)
     return room
 
 

@@ -16,6 +16,10 @@ class DataError(ValueError):
     """Data that cannot be used. The message names the file, the line (or row) and what would be right."""
 
 
+class EngineError(RuntimeError):
+    """A rollout engine that fails while it runs. The message names the engine, what it did and what may help."""
+
+
 def check_choice(setting: str, value: Choice, choices: Collection[str]) -> Choice:
     """Return ``value`` if it is among ``choices``.
 

@@ -44,7 +44,7 @@ from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.processes import gathered_objects, number_of_processes
 from dopd_lightning.random_state import random_state, set_random_state
 from dopd_lightning.record import TokenRecord
-from dopd_lightning.rollout import Rollout, RolloutRequest, Sampling, StudentRollout, generate
+from dopd_lightning.rollout import Engine, Rollout, RolloutRequest, Sampling, StudentRollout, TransformersEngine
 from dopd_lightning.scoring import Scoring
 from dopd_lightning.sharding import gathered, is_sharded, let_go, shard
 from dopd_lightning.views import Responses, View, view_of
@@ -63,6 +63,7 @@ class DOPDModule(L.LightningModule):
             name, or a :class:`~dopd_lightning.policies.Reference`.
         fusion: decides token by token who teaches, with which divergence, how strongly. The paper's routing by default.
         rollout: where responses come from. The student by default.
+        engine: what writes the student's responses, in training and evaluation: transformers by default, or vLLM.
         prompt_format: how prompts and privileged text become token ids.
         privileged: which policy sees privileged text.
         tokenizer: the student's, loaded or by name; found by the student's name if not given.
@@ -92,6 +93,7 @@ class DOPDModule(L.LightningModule):
         *,
         fusion: FusionRule | None = None,
         rollout: Rollout | None = None,
+        engine: Engine | None = None,
         prompt_format: PromptFormat | None = None,
         privileged: PrivilegedAccess | None = None,
         tokenizer: PreTrainedTokenizerBase | str | None = None,
@@ -107,6 +109,7 @@ class DOPDModule(L.LightningModule):
         super().__init__()
         self.fusion = fusion if fusion is not None else DOPD()
         self.rollout = rollout if rollout is not None else StudentRollout()
+        self.engine = engine if engine is not None else TransformersEngine()
         self.prompt_format = prompt_format if prompt_format is not None else PromptFormat()
         self.privileged = privileged if privileged is not None else PrivilegedAccess()
         check_settings(reduction, loss_temperature, loss_memory, verifier, self.fusion, self.rollout)
@@ -129,7 +132,7 @@ class DOPDModule(L.LightningModule):
             policies["reference"] = self.reference.policy(self.student)
         tokenizers = {"teacher": teacher_tokenizer, "reference": reference_tokenizer}
         self.vocabulary_size = check_policies(policies, self.tokenizer, tokenizers, self.fusion)
-        room = room_for_prompt({role: policy.config for role, policy in policies.items()}, self.rollout)
+        room = room_for_prompt({role: policy.config for role, policy in policies.items()}, self.rollout, self.engine)
         self.prompt_limit = min(self.prompt_format.max_tokens, room)
         self.reference.attach(self.student)
 
@@ -143,6 +146,7 @@ class DOPDModule(L.LightningModule):
         self._gathered = ExitStack()
         self._warned = False
         self._random_states: list[dict[str, Any]] | None = None
+        self._engine_is_behind = True
         self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_do_not_miss)  # type: ignore[no-untyped-call]
         self.train()
@@ -214,9 +218,22 @@ class DOPDModule(L.LightningModule):
             eos_ids=self.eos_ids,
             pad_id=self.pad_id,
             vocabulary_size=self.vocabulary_size,
+            engine=self.engine,
         )
+        if self.rollout.needs_student:
+            self._synchronise()
         with evaluating(self.student):
             return Responses.from_lists(self.rollout(request), self.pad_id).to(self.device)
+
+    def _synchronise(self) -> None:
+        """Let the engine have the student's present weights, once after each change: not before each micro-batch.
+
+        In a bare loop, nobody says when the student changes: then each time.
+        """
+        if self._engine_is_behind or self._trainer is None:
+            with evaluating(self.student):
+                self.engine.synchronise(self.student)
+            self._engine_is_behind = False
 
     def _view(self, prompts: list[list[int]], responses: Responses) -> View:
         """The responses behind their prompts: each prompt has ``samples_per_prompt`` of them."""
@@ -258,8 +275,12 @@ class DOPDModule(L.LightningModule):
         policy = self._answerer()
         prompts = [self._token_ids(example, privileged=False) for example in examples]
         greedy = Sampling(max_new_tokens=self.rollout.sampling.max_new_tokens, temperature=0)
+        engine: Engine = TransformersEngine()
+        if policy is self.student:
+            engine = self.engine
+            self._synchronise()
         with evaluating(policy):
-            responses = generate(
+            written = engine.generate(
                 policy,
                 prompts,
                 greedy,
@@ -267,7 +288,7 @@ class DOPDModule(L.LightningModule):
                 pad_id=self.pad_id,
                 vocabulary_size=self.vocabulary_size,
             )
-        return self.tokenizer.batch_decode(responses, skip_special_tokens=True)
+        return self.tokenizer.batch_decode(written.ids, skip_special_tokens=True)
 
     def _answerer(self) -> PreTrainedModel:
         policy = {"student": self.student, "teacher": self.teacher}[self._answering]
@@ -295,6 +316,14 @@ class DOPDModule(L.LightningModule):
             yield
         finally:
             self._answering = before
+
+    def on_validation_start(self) -> None:
+        """Synchronise in all processes at once: one of them may have no batch to answer."""
+        if self._answering == "student":
+            self._synchronise()
+
+    on_test_start = on_validation_start
+    on_predict_start = on_validation_start
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate(batch, "val", dataloader_idx)
@@ -384,6 +413,7 @@ class DOPDModule(L.LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
+        self._engine_is_behind = True
         self.reference.update(self.student)
 
     # ---------------------------------------------------------------------------------------------- checkpoints
@@ -402,6 +432,7 @@ class DOPDModule(L.LightningModule):
         if "state_dict" in checkpoint:  # FSDP2 has loaded it already, and taken it out
             check_same_parameters(self.state_dict(), checkpoint["state_dict"])
         mend_progress(checkpoint)
+        self._engine_is_behind = True
         self._random_states = checkpoint.get("random_states")
         if "regime_counts" in checkpoint:
             self.regime_counts.counts.copy_(torch.tensor(checkpoint["regime_counts"]))
@@ -423,6 +454,8 @@ def _leave_out(module: nn.Module, state_dict: dict[str, Any], prefix: str, local
 
 
 def _do_not_miss(module: nn.Module, incompatible_keys: Any) -> None:
+    assert isinstance(module, DOPDModule)
+    module._engine_is_behind = True
     left_out = _is_left_out(module)
     missing = incompatible_keys.missing_keys
     missing[:] = [key for key in missing if not left_out(key)]

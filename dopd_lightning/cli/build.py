@@ -22,7 +22,7 @@ from dopd_lightning.data import DOPDDataModule, PromptFormat
 from dopd_lightning.errors import ConfigError, check_range
 from dopd_lightning.module import DOPDModule
 from dopd_lightning.policies import check_same_tokenizer, load_config, load_tokenizer, new_policy, new_tokenizer
-from dopd_lightning.rollout import Rollout
+from dopd_lightning.rollout import Engine, Rollout, TransformersEngine
 
 _SETS = ("train", "val", "test", "predict")
 _SOURCES = {"teacher": "teacher", "reference": "reference.model"}
@@ -60,6 +60,8 @@ def build(config: DictConfig) -> Run:
     }
     # A partial: Hydra would turn dataclasses among the arguments into configuration.
     module = make(config, "module", _partial_=True)
+    # An export writes no responses, and needs no server to be there.
+    parts["engine"] = TransformersEngine() if config.stage == "export" else make(config, "engine")
     with complaints_name(config, "module"):
         settings = {
             name: module.keywords[name] for name in ("reduction", "loss_temperature", "loss_memory", "verifier")
@@ -72,7 +74,7 @@ def build(config: DictConfig) -> Run:
     tokenizer = _tokenizer(config, data, parts["prompt_format"])
     check_top_k(parts["fusion"], tokenizer)
     parts |= _other_tokenizers(config, tokenizer)
-    room = _room_for_prompt(config, parts["rollout"])
+    room = _room_for_prompt(config, parts["rollout"], parts["engine"])
     if config.stage != "export":
         with complaints_name(config, "prompt_format"):
             data.check_prompts(parts["prompt_format"], tokenizer, room)
@@ -224,12 +226,13 @@ def _other_tokenizers(config: DictConfig, tokenizer: PreTrainedTokenizerBase) ->
     return found
 
 
-def _room_for_prompt(config: DictConfig, rollout: Rollout) -> int:
-    """What the positions of the pretrained policies leave for a prompt, by their configs alone."""
+def _room_for_prompt(config: DictConfig, rollout: Rollout, engine: Engine) -> int:
+    """What the positions of the pretrained policies and the engine leave for a prompt, by their configs alone."""
     configs = {}
     student = {} if "architecture" in config.student else {"student": "student"}
     for role, key in {**student, **_SOURCES}.items():
         if OmegaConf.select(config, key):
             with complaints_name(config, key):
                 configs[role] = load_config(**_where(config, key))
-    return room_for_prompt(configs, rollout)
+    with complaints_name(config, "engine"):
+        return room_for_prompt(configs, rollout, engine)

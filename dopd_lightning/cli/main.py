@@ -12,7 +12,7 @@ from dopd_lightning.callbacks import RunStopped
 from dopd_lightning.checkpoints import CheckpointError
 from dopd_lightning.cli.resolvers import register_resolvers
 from dopd_lightning.cli.stages import run_stage
-from dopd_lightning.errors import ConfigError, DataError
+from dopd_lightning.errors import ConfigError, DataError, EngineError
 from dopd_lightning.non_finite import NonFiniteLossError
 
 register_resolvers()
@@ -29,7 +29,14 @@ def main(config: DictConfig) -> float | None:
             print(f"\n{stop}; go on with ckpt_path=auto", flush=True)
             raise SystemExit(128 + stop.signal) from None  # as a shell reports a process that the signal ended
         raise SystemExit(0) from None  # or Lightning would kill the others before they have said so
-    except (ConfigError, DataError, NonFiniteLossError, CheckpointError, MisconfigurationException) as error:
+    except (
+        ConfigError,
+        DataError,
+        EngineError,
+        NonFiniteLossError,
+        CheckpointError,
+        MisconfigurationException,
+    ) as error:
         # What the user can mend is said in a sentence; a traceback would bury it.
         raise SystemExit(f"\nerror: {error}") from error
 

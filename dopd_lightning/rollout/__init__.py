@@ -1,6 +1,7 @@
-"""Where responses come from: the student (on-policy), the teacher, the data, or a mixture."""
+"""Where responses come from: the student (on-policy), the teacher, the data, or a mixture; and what writes them."""
 
-from dopd_lightning.rollout.generation import Sampling, generate
+from dopd_lightning.rollout.engine import Engine, Sampling, Written
+from dopd_lightning.rollout.generation import TransformersEngine, generate
 from dopd_lightning.rollout.source import (
     DatasetRollout,
     MixedRollout,
@@ -9,14 +10,21 @@ from dopd_lightning.rollout.source import (
     StudentRollout,
     TeacherRollout,
 )
+from dopd_lightning.rollout.vllm_in_process import VLLMEngine
+from dopd_lightning.rollout.vllm_server import VLLMServerEngine
 
 __all__ = [
     "DatasetRollout",
+    "Engine",
     "MixedRollout",
     "Rollout",
     "RolloutRequest",
     "Sampling",
     "StudentRollout",
     "TeacherRollout",
+    "TransformersEngine",
+    "VLLMEngine",
+    "VLLMServerEngine",
+    "Written",
     "generate",
 ]

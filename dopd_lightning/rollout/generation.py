@@ -2,105 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from dopd_lightning.errors import check_range
+from dopd_lightning.rollout.engine import Sampling, Written, up_to_end
 from dopd_lightning.rollout.prefill import prefill
 from dopd_lightning.sharding import gathered
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How a policy writes.
+class TransformersEngine:
+    """The default: the policy itself, in this process, so that there are no weights to bring anywhere."""
 
-    Args:
-        max_new_tokens: length limit of a response, the end-of-sequence token included.
-        temperature: of the samples; 0 writes the likeliest token each time (greedy). The loss never uses it.
-        top_p: sample from the smallest set of tokens with this much probability; 1 is all.
-        top_k: sample from this many likeliest tokens; 0 is all.
+    positions: int | None = None
 
-    Raises:
-        ConfigError: for a value out of range.
-    """
+    def synchronise(self, policy: PreTrainedModel) -> None:
+        """Nothing to do."""
 
-    max_new_tokens: int = 256
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
+    @torch.no_grad()
+    def generate(
+        self,
+        policy: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        eos_ids: Sequence[int],
+        pad_id: int,
+        vocabulary_size: int,
+        samples_per_prompt: int = 1,
+        logps: bool = False,
+    ) -> Written:
+        """See :class:`~dopd_lightning.rollout.Engine`; the caller puts the policy in eval mode.
 
-    def __post_init__(self) -> None:
-        check_range("max_new_tokens", self.max_new_tokens, at_least=1)
-        check_range("temperature", self.temperature, at_least=0)
-        check_range("top_p", self.top_p, above=0, at_most=1)
-        check_range("top_k", self.top_k, at_least=0)
-
-
-@torch.no_grad()
-def generate(
-    policy: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    sampling: Sampling,
-    *,
-    eos_ids: Sequence[int],
-    pad_id: int,
-    vocabulary_size: int,
-    samples_per_prompt: int = 1,
-) -> list[list[int]]:
-    """Sample responses; the caller puts the policy in eval mode.
-
-    Args:
-        policy: writes.
-        prompts: token ids, one list a prompt.
-        sampling: see :class:`Sampling`. What the policy's own ``generation_config`` says of sampling, penalties or
-            limits is ignored: a rollout is a sample of the policy and nothing else.
-        eos_ids: tokens that end a response.
-        pad_id: fills up; it may be one of ``eos_ids``.
-        vocabulary_size: number of real tokens; the padding of a padded vocabulary is never written.
-        samples_per_prompt: responses to each prompt, next to each other in the result.
-
-    Returns:
-        The response tokens, up to and including the first end-of-sequence token, or ``max_new_tokens`` of them without.
-    """
-    if not prompts:
-        with gathered(policy):  # together with processes that have some
-            return []
-    width = max(len(prompt) for prompt in prompts)
-    padded = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-    real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    ids, mask = torch.tensor(padded, device=policy.device), torch.tensor(real, device=policy.device)
-    sampled = sampling.temperature > 0
-    config = GenerationConfig(  # type: ignore[no-untyped-call]
-        max_new_tokens=sampling.max_new_tokens,
-        do_sample=sampled,
-        num_return_sequences=samples_per_prompt,
-        eos_token_id=list(eos_ids),
-        pad_token_id=pad_id,
-        **({"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k} if sampled else {}),
-    )
-    with _own_generation_config_set_aside(policy), gathered(policy):
-        output = policy.generate(  # type: ignore[operator]
-            input_ids=ids,
-            attention_mask=mask,
-            past_key_values=prefill(policy, ids, mask, samples_per_prompt),
-            generation_config=config,
-            logits_processor=LogitsProcessorList([_RealTokens(vocabulary_size)]),
-            synced_gpus=False,  # with its weights gathered, no process waits for another's tokens
+        What the policy's own ``generation_config`` says of sampling, penalties or limits is ignored: a rollout is a
+        sample of the policy and nothing else.
+        """
+        if not prompts:
+            with gathered(policy):  # together with processes that have some
+                return Written([], [] if logps else None)
+        width = max(len(prompt) for prompt in prompts)
+        padded = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+        real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        ids, mask = torch.tensor(padded, device=policy.device), torch.tensor(real, device=policy.device)
+        sampled = sampling.temperature > 0
+        config = GenerationConfig(  # type: ignore[no-untyped-call]
+            max_new_tokens=sampling.max_new_tokens,
+            do_sample=sampled,
+            num_return_sequences=samples_per_prompt,
+            eos_token_id=list(eos_ids),
+            pad_token_id=pad_id,
+            **(
+                {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+                if sampled
+                else {}
+            ),
         )
-    return [up_to_end(row, eos_ids) for row in output[:, width:].tolist()]
+        recorded = _LogProbabilities() if logps else None
+        processors = [_RealTokens(vocabulary_size)] if recorded is None else [recorded, _RealTokens(vocabulary_size)]
+        with _own_generation_config_set_aside(policy), gathered(policy):
+            output = policy.generate(  # type: ignore[operator]
+                input_ids=ids,
+                attention_mask=mask,
+                past_key_values=prefill(policy, ids, mask, samples_per_prompt),
+                generation_config=config,
+                logits_processor=LogitsProcessorList(processors),
+                synced_gpus=False,  # with its weights gathered, no process waits for another's tokens
+            )
+        responses = [up_to_end(row, eos_ids) for row in output[:, width:].tolist()]
+        if recorded is None:
+            return Written(responses, None)
+        rows = recorded.of(output[:, width:]).tolist()
+        return Written(responses, [row[: len(ids)] for row, ids in zip(rows, responses, strict=True)])
 
 
-def up_to_end(tokens: list[int], eos_ids: Collection[int]) -> list[int]:
-    """Cut behind the first end-of-sequence token: what follows is padding, even where padding is that same token."""
-    for count, token in enumerate(tokens, start=1):
-        if token in eos_ids:
-            return tokens[:count]
-    return tokens
+def generate(
+    policy: PreTrainedModel, prompts: Sequence[Sequence[int]], sampling: Sampling, **options: Any
+) -> list[list[int]]:
+    """The responses alone, by :meth:`TransformersEngine.generate`: for policies that no other engine holds."""
+    return TransformersEngine().generate(policy, prompts, sampling, **options).ids
+
+
+class _LogProbabilities(LogitsProcessor):
+    """Keeps each step's log-probability of the token that was sampled; it stands before whatever changes the logits."""
+
+    def __init__(self) -> None:
+        self._sampled: list[Tensor] = []
+        self._now: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if self._now is not None:  # only now is it known what was sampled last time
+            self._sampled.append(self._now.gather(1, input_ids[:, -1:]))
+        self._now = scores.log_softmax(dim=-1)
+        return scores
+
+    def of(self, tokens: Tensor) -> Tensor:
+        """``(responses, tokens)``, where ``tokens`` are all that were sampled."""
+        assert self._now is not None, "generation has at least one step"
+        return torch.cat([*self._sampled, self._now.gather(1, tokens[:, -1:])], dim=1)
 
 
 class _RealTokens(LogitsProcessor):

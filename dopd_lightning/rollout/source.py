@@ -11,7 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.errors import ConfigError, DataError, check_choice, check_range
 from dopd_lightning.processes import first_process
-from dopd_lightning.rollout.generation import Sampling, generate, up_to_end
+from dopd_lightning.rollout.engine import Engine, Sampling, up_to_end
+from dopd_lightning.rollout.generation import TransformersEngine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,8 @@ class RolloutRequest:
         tokenizer: of both.
         eos_ids: tokens that end a response; the student's decide, whoever writes.
         pad_id: fills up.
-        vocabulary_size: number of real tokens, see :func:`~dopd_lightning.rollout.generate`.
+        vocabulary_size: number of real tokens, see :class:`~dopd_lightning.rollout.Engine`.
+        engine: writes for the student, whose weights it has. The teacher's responses are always transformers'.
     """
 
     student: PreTrainedModel
@@ -37,6 +39,7 @@ class RolloutRequest:
     eos_ids: Sequence[int]
     pad_id: int
     vocabulary_size: int
+    engine: Engine = field(default_factory=TransformersEngine)
 
 
 class Rollout(Protocol):
@@ -45,6 +48,7 @@ class Rollout(Protocol):
     Attributes:
         samples_per_prompt: responses to each prompt, next to each other in what a call returns.
         needs_teacher: whether the teacher writes.
+        needs_student: whether the student writes, so that its engine must have its present weights.
         student_writes: whether the student writes every response.
         sampling: limits, also used for answers to validation prompts (greedily).
     """
@@ -54,6 +58,9 @@ class Rollout(Protocol):
 
     @property
     def needs_teacher(self) -> bool: ...
+
+    @property
+    def needs_student(self) -> bool: ...
 
     @property
     def student_writes(self) -> bool: ...
@@ -83,10 +90,18 @@ class _Generated(Sampling):
     def sampling(self) -> Sampling:
         return self
 
+    def _by_student(self, request: RolloutRequest) -> list[list[int]]:
+        return self._sample(request, request.engine, request.student, request.student_prompts)
+
+    def _by_teacher(self, request: RolloutRequest) -> list[list[int]]:
+        if request.teacher is None:
+            raise ConfigError("rollout: the teacher is to write the responses, but there is no teacher")
+        return self._sample(request, TransformersEngine(), request.teacher, request.teacher_prompts)
+
     def _sample(
-        self, request: RolloutRequest, policy: PreTrainedModel, prompts: Sequence[Sequence[int]]
+        self, request: RolloutRequest, engine: Engine, policy: PreTrainedModel, prompts: Sequence[Sequence[int]]
     ) -> list[list[int]]:
-        return generate(
+        return engine.generate(
             policy,
             prompts,
             self,
@@ -94,7 +109,7 @@ class _Generated(Sampling):
             pad_id=request.pad_id,
             vocabulary_size=request.vocabulary_size,
             samples_per_prompt=self.samples_per_prompt,
-        )
+        ).ids
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +117,11 @@ class StudentRollout(_Generated):
     """On-policy: the bare student answers, ``y ~ Π_S(·|x)``. The paper's and the default."""
 
     needs_teacher: bool = field(default=False, init=False)
+    needs_student: bool = field(default=True, init=False)
     student_writes: bool = field(default=True, init=False)
 
     def __call__(self, request: RolloutRequest) -> list[list[int]]:
-        return self._sample(request, request.student, request.student_prompts)
+        return self._by_student(request)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +129,11 @@ class TeacherRollout(_Generated):
     """The teacher answers, under what it is shown: sequence-level distillation (Kim & Rush, 2016)."""
 
     needs_teacher: bool = field(default=True, init=False)
+    needs_student: bool = field(default=False, init=False)
     student_writes: bool = field(default=False, init=False)
 
     def __call__(self, request: RolloutRequest) -> list[list[int]]:
-        if request.teacher is None:
-            raise ConfigError("rollout: the teacher is to write the responses, but there is no teacher")
-        return self._sample(request, request.teacher, request.teacher_prompts)
+        return self._by_teacher(request)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +147,7 @@ class DatasetRollout:
     max_new_tokens: int = Sampling.max_new_tokens
     samples_per_prompt: int = field(default=1, init=False)
     needs_teacher: bool = field(default=False, init=False)
+    needs_student: bool = field(default=False, init=False)
     student_writes: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -177,15 +193,18 @@ class MixedRollout(_Generated):
         return self.off_policy == "teacher"
 
     @property
+    def needs_student(self) -> bool:
+        return self.on_policy > 0
+
+    @property
     def student_writes(self) -> bool:
         return self.on_policy == 1
 
     def __call__(self, request: RolloutRequest) -> list[list[int]]:
         coin = first_process(torch.rand(()).item())  # a batch is all processes' together, and so is its kind
         if coin < self.on_policy:
-            return self._sample(request, request.student, request.student_prompts)
+            return self._by_student(request)
         if self.off_policy == "teacher":
-            assert request.teacher is not None, "checked when the module was made"
-            return self._sample(request, request.teacher, request.teacher_prompts)
+            return self._by_teacher(request)
         static = DatasetRollout(max_new_tokens=self.max_new_tokens)(request)
         return [response for response in static for _ in range(self.samples_per_prompt)]

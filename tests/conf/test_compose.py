@@ -60,12 +60,14 @@ def chosen(configured, models, lines):
 
 
 def test_the_groups_are_those_of_the_method_and_of_lightning():
-    expected = "callbacks data debug experiment fusion hydra logger optimizer paths precision reference rollout "
+    expected = "callbacks data debug engine experiment fusion hydra logger optimizer paths precision reference rollout "
     assert [*(expected + "scheduler strategy student teacher trainer").split()] == GROUPS
 
 
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice != "precision/16-mixed"])
-def test_it_composes_onto_the_root_and_its_objects_are_made(chosen, choice):
+def test_it_composes_onto_the_root_and_its_objects_are_made(chosen, choice, monkeypatch):
+    monkeypatch.setattr("dopd_lightning.rollout.vllm_in_process.find_spec", lambda name: "as if it were installed")
+    monkeypatch.setattr("dopd_lightning.rollout.VLLMServerEngine.positions", 1024)  # as if there were a server
     config = chosen(choice)
     check_complete(config)
     OmegaConf.resolve(config.copy())  # what --cfg job --resolve does

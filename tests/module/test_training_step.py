@@ -105,7 +105,7 @@ def test_the_end_of_sequence_token_has_a_loss_and_padding_has_none(make_module, 
 
 def test_an_empty_response_takes_part_without_a_loss(make_module, examples):
     class Silent:
-        samples_per_prompt, needs_teacher, sampling = 1, False, DatasetRollout().sampling
+        samples_per_prompt, needs_teacher, needs_student, sampling = 1, False, False, DatasetRollout().sampling
 
         def __call__(self, request):
             return [[], [], []]
