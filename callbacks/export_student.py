@@ -8,13 +8,19 @@ from pathlib import Path
 import lightning as L
 
 from dopd_lightning.module import DOPDModule
+from dopd_lightning.sharding import whole_weights
 
 
 def save_student(module: DOPDModule, folder: str | os.PathLike[str]) -> None:
-    """Write weights (safetensors), config, tokenizer and chat template to where ``from_pretrained`` finds them."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    module.student.save_pretrained(folder)
-    module.tokenizer.save_pretrained(folder)
+    """Write weights (safetensors), config, tokenizer and chat template to where ``from_pretrained`` finds them.
+
+    Of several processes all have to call it; the first writes.
+    """
+    weights = whole_weights(module.student)
+    if module.global_rank == 0:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        module.student.save_pretrained(folder, state_dict=weights)
+        module.tokenizer.save_pretrained(folder)
 
 
 class ExportStudent(L.Callback):
@@ -29,5 +35,4 @@ class ExportStudent(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, DOPDModule), "ExportStudent exports the student of a DOPDModule"
-        if trainer.is_global_zero:
-            save_student(pl_module, self.folder)
+        save_student(pl_module, self.folder)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from dopd_lightning.errors import ConfigError
@@ -100,6 +101,13 @@ def gathered(policy: nn.Module) -> Iterator[None]:
         for module in shards:
             module.set_reshard_after_forward(module is not policy, recurse=False)
             module.reshard()
+
+
+def whole_weights(policy: nn.Module) -> dict[str, Any]:
+    """The policy's state dict with whole tensors, in the first process; all have to call it. In others it is empty."""
+    if not is_sharded(policy):
+        return policy.state_dict()
+    return get_model_state_dict(policy, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
 def let_go(policy: nn.Module) -> None:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.cli.make import complaints_name, make
 from dopd_lightning.cli.resume import KeepConfig
+from dopd_lightning.cli.summary import Tally
 from dopd_lightning.consistency import check_settings, check_teacher_given, check_top_k, room_for_prompt
 from dopd_lightning.data import DOPDDataModule, PromptFormat
 from dopd_lightning.errors import ConfigError, check_range
@@ -148,7 +149,7 @@ def _trainer(config: DictConfig, data: DOPDDataModule) -> L.Trainer:
     trainer = make_trainer(
         config,
         logger=logger,
-        callbacks=[*callbacks, KeepConfig(config)],
+        callbacks=[*callbacks, KeepConfig(config), Tally()],
         enable_checkpointing=checkpoints,
         **no_validation,
     )

@@ -17,6 +17,16 @@ from dopd_lightning.non_finite import NonFiniteLossError
 
 register_resolvers()
 
+# What the user can mend; a traceback would bury it.
+_SAID_IN_A_SENTENCE = (
+    ConfigError,
+    DataError,
+    EngineError,
+    NonFiniteLossError,
+    CheckpointError,
+    MisconfigurationException,
+)
+
 
 @hydra.main(version_base="1.3", config_path="pkg://dopd_lightning.conf", config_name="config")
 def main(config: DictConfig) -> float | None:
@@ -29,15 +39,7 @@ def main(config: DictConfig) -> float | None:
             print(f"\n{stop}; go on with ckpt_path=auto", flush=True)
             raise SystemExit(128 + stop.signal) from None  # as a shell reports a process that the signal ended
         raise SystemExit(0) from None  # or Lightning would kill the others before they have said so
-    except (
-        ConfigError,
-        DataError,
-        EngineError,
-        NonFiniteLossError,
-        CheckpointError,
-        MisconfigurationException,
-    ) as error:
-        # What the user can mend is said in a sentence; a traceback would bury it.
+    except _SAID_IN_A_SENTENCE as error:
         raise SystemExit(f"\nerror: {error}") from error
 
 

@@ -17,7 +17,7 @@ from dopd_lightning.checkpoints import read_checkpoint
 from dopd_lightning.cli.build import Run, build, make_trainer
 from dopd_lightning.cli.make import check_complete
 from dopd_lightning.cli.resume import check_same_run, newest_checkpoint
-from dopd_lightning.cli.summary import Summary, make_folder, write_config
+from dopd_lightning.cli.summary import Summary, make_folder, take_tally, write_config
 from dopd_lightning.errors import ConfigError, check_choice
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,8 @@ def fit(run: Run) -> Metrics:
     start = time.monotonic()
     run.trainer.fit(run.module, datamodule=run.data, ckpt_path=run.config.ckpt_path, weights_only=True)
     summary.seconds = time.monotonic() - start
-    summary.steps = run.trainer.global_step
+    metrics = _floats(run.trainer.callback_metrics)
+    summary.steps, summary.regimes = take_tally(metrics) or (run.trainer.global_step, run.module.regime_counts.shares())
     if summary.steps < run.trainer.max_steps:
         log.warning(
             "trainer.max_steps: the run ended after %d of %d steps, at max_epochs=%s; raise trainer.max_epochs",
@@ -79,10 +80,8 @@ def fit(run: Run) -> Metrics:
             run.trainer.max_steps,
             run.trainer.max_epochs,
         )
-    metrics = _floats(run.trainer.callback_metrics)
     if has_test and evaluate.student_after:
         summary.accuracy["student_after"] = metrics["test/accuracy"] = _accuracy(run, "student")
-    summary.regimes = run.module.regime_counts.shares()
     if run.trainer.is_global_zero:
         summary.write(run.folder)
         summary.print(run.folder)

@@ -8,11 +8,16 @@ import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import lightning as L
+import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.module import DOPDModule
+
+_STEPS, _REGIME = "tally/steps", "tally/regime/"
 
 
 @dataclass
@@ -52,6 +57,27 @@ class Summary:
             if (folder / name).exists():
                 table.add_row(name, os.path.relpath(folder / name))
         Console().print(table)
+
+
+class Tally(L.Callback):
+    """Keeps what a summary says of training among the Trainer's metrics.
+
+    They are all that comes back from a fit in processes of its own (``strategy=ddp_spawn``).
+    """
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, DOPDModule)
+        trainer.callback_metrics[_STEPS] = torch.tensor(trainer.global_step)
+        for regime, share in pl_module.regime_counts.shares().items():
+            trainer.callback_metrics[_REGIME + regime] = torch.tensor(share)
+
+
+def take_tally(metrics: dict[str, float]) -> tuple[int, dict[str, float]] | None:
+    """The steps, and the shares of regimes, out of ``metrics``; None where there was nothing left to train."""
+    if _STEPS not in metrics:
+        return None
+    regimes = {name: metrics.pop(name) for name in list(metrics) if name.startswith(_REGIME)}
+    return int(metrics.pop(_STEPS)), {name.removeprefix(_REGIME): share for name, share in regimes.items()}
 
 
 def make_folder(config: DictConfig) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -46,7 +48,7 @@ class Reference(nn.Module):
         if self.kind == "snapshot":
             self.weights = copy.deepcopy(student)
         elif self.kind == "ema":
-            average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(self.decay))  # type: ignore[no-untyped-call]
+            average = AveragedModel(student, multi_avg_fn=_MovingAverage(self.decay))
             average.update_parameters(student)  # the first one only copies: the average begins at the initial student
             self.weights = average
         if self.weights is not None:
@@ -67,6 +69,16 @@ class Reference(nn.Module):
     def learns(self) -> bool:
         """Whether its weights change during training, and so belong in a checkpoint."""
         return self.kind == "ema"
+
+
+@dataclass(frozen=True)
+class _MovingAverage:
+    """torch's, as an object that can be sent to another process (``strategy=ddp_spawn``)."""
+
+    decay: float
+
+    def __call__(self, average: Any, current: Any, number: Any) -> None:
+        get_ema_multi_avg_fn(self.decay)(average, current, number)  # type: ignore[no-untyped-call]
 
 
 def as_reference(reference: Reference | PreTrainedModel | str | os.PathLike[str]) -> Reference:
