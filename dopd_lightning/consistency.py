@@ -8,6 +8,7 @@ from typing import get_args
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -185,8 +186,15 @@ def check_trainer(trainer: L.Trainer, reduction: str, reference: Reference) -> N
     """Refuse flags of the Trainer under which the method would silently be another.
 
     Raises:
-        ConfigError: for ``token`` reduction under gradient accumulation, or an average kept in low precision.
+        ConfigError: for ``token`` reduction under gradient accumulation, an average kept in low precision, or a
+            strategy that shards otherwise than by FSDP2.
     """
+    strategy = trainer.strategy
+    if isinstance(strategy, FSDPStrategy | DeepSpeedStrategy):
+        raise ConfigError(
+            f"trainer.strategy: {type(strategy).__name__} is not supported: heads are read, and generation runs, as "
+            "FSDP2 shards; use strategy=fsdp (dopd_lightning.sharding.FullyShardedStrategy)"
+        )
     if reduction == "token" and trainer.accumulate_grad_batches > 1:
         raise ConfigError(
             f"reduction: 'token' with accumulate_grad_batches={trainer.accumulate_grad_batches} would be a mean of the "

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from dopd_lightning.checkpoints import mend_progress
 from dopd_lightning.consistency import (
     check_policies,
-    check_same_parameters,
     check_settings,
     check_teacher_given,
     check_trainer,
@@ -26,14 +22,16 @@ from dopd_lightning.consistency import (
 )
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
 from dopd_lightning.divergence import LOSS_MEMORY, Reduction, loss_of
-from dopd_lightning.errors import ConfigError, DataError, check_choice
+from dopd_lightning.errors import DataError
+from dopd_lightning.evaluation import Evaluation
 from dopd_lightning.fusion import DOPD, FusionRule, TokenStatistics
-from dopd_lightning.metrics import Accuracy, RegimeCounts, step_metrics
+from dopd_lightning.metrics import step_metrics
 from dopd_lightning.non_finite import check_finite
 from dopd_lightning.optimizer import adamw
 from dopd_lightning.policies import (
     Reference,
     as_reference,
+    checkpoint_activations,
     end_of_sequence_ids,
     evaluating,
     freeze,
@@ -41,18 +39,18 @@ from dopd_lightning.policies import (
     tokenizer_of,
 )
 from dopd_lightning.privileged import PrivilegedAccess
-from dopd_lightning.processes import gathered_objects, number_of_processes
-from dopd_lightning.random_state import random_state, set_random_state
+from dopd_lightning.processes import number_of_processes
 from dopd_lightning.record import TokenRecord
-from dopd_lightning.rollout import Engine, Rollout, RolloutRequest, Sampling, StudentRollout, TransformersEngine
+from dopd_lightning.resuming import Resuming
+from dopd_lightning.rollout import Engine, Rollout, RolloutRequest, StudentRollout, TransformersEngine
 from dopd_lightning.scoring import Scoring
-from dopd_lightning.sharding import gathered, is_sharded, let_go, shard
+from dopd_lightning.sharding import is_sharded, let_go, shard
 from dopd_lightning.views import Responses, View, view_of
 
 ROLES = ("student", "teacher", "reference")
 
 
-class DOPDModule(L.LightningModule):
+class DOPDModule(Evaluation, Resuming):
     """Dual on-policy distillation: a student learns, on its own responses, from a teacher and a reference.
 
     Args:
@@ -74,6 +72,8 @@ class DOPDModule(L.LightningModule):
         reduction: ``rollout`` (the paper's: a mean over each rollout's tokens, then over rollouts) or ``token``.
         loss_temperature: divides all logits in the divergences. It is not the sampling temperature.
         loss_memory: MiB that the loss may take for logits, which it makes for as many tokens at once as fit in.
+        activation_checkpointing: compute the student's layers again in the backward pass instead of keeping what they
+            computed: less memory for about a third more work.
         verifier: scores answers in validation: a name or a callable ``(response, example) -> float``.
 
     A batch is what a dataloader makes of dicts with ``prompt`` (text or chat messages) and, optionally, ``privileged``,
@@ -104,6 +104,7 @@ class DOPDModule(L.LightningModule):
         reduction: Reduction = "rollout",
         loss_temperature: float = 1.0,
         loss_memory: float = LOSS_MEMORY,
+        activation_checkpointing: bool = False,
         verifier: str | Verifier = "exact",
     ) -> None:
         super().__init__()
@@ -135,20 +136,14 @@ class DOPDModule(L.LightningModule):
         room = room_for_prompt({role: policy.config for role, policy in policies.items()}, self.rollout, self.engine)
         self.prompt_limit = min(self.prompt_format.max_tokens, room)
         self.reference.attach(self.student)
+        if activation_checkpointing:
+            checkpoint_activations(self.student)
 
         self.eos_ids = end_of_sequence_ids(self.student, self.tokenizer)
         pad = self.tokenizer.pad_token_id
         self.pad_id: int = pad if pad is not None else self.eos_ids[0]
         self._scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
-        self.regime_counts = RegimeCounts()
-        self.accuracies = nn.ModuleDict()  # one a dataloader, made when it comes up
-        self._answering = "student"
-        self._gathered = ExitStack()
         self._warned = False
-        self._random_states: list[dict[str, Any]] | None = None
-        self._engine_is_behind = True
-        self.register_state_dict_post_hook(_leave_out)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_post_hook(_do_not_miss)  # type: ignore[no-untyped-call]
         self.train()
 
     # ------------------------------------------------------------------------------------------------ training
@@ -225,16 +220,6 @@ class DOPDModule(L.LightningModule):
         with evaluating(self.student):
             return Responses.from_lists(self.rollout(request), self.pad_id).to(self.device)
 
-    def _synchronise(self) -> None:
-        """Let the engine have the student's present weights, once after each change: not before each micro-batch.
-
-        In a bare loop, nobody says when the student changes: then each time.
-        """
-        if self._engine_is_behind or self._trainer is None:
-            with evaluating(self.student):
-                self.engine.synchronise(self.student)
-            self._engine_is_behind = False
-
     def _view(self, prompts: list[list[int]], responses: Responses) -> View:
         """The responses behind their prompts: each prompt has ``samples_per_prompt`` of them."""
         prompt_of_each = [prompt for prompt in prompts for _ in range(self.rollout.samples_per_prompt)]
@@ -268,99 +253,6 @@ class DOPDModule(L.LightningModule):
             "gap is not the paper's. Add `privileged` to the data, or choose another reference (snapshot, ema, model)."
         )
 
-    # ---------------------------------------------------------------------------------------------- evaluation
-
-    def answer(self, examples: Sequence[Example]) -> list[str]:
-        """Greedy answers to the bare prompts, by the student or, inside :meth:`answering_as`, by another policy."""
-        policy = self._answerer()
-        prompts = [self._token_ids(example, privileged=False) for example in examples]
-        greedy = Sampling(max_new_tokens=self.rollout.sampling.max_new_tokens, temperature=0)
-        engine: Engine = TransformersEngine()
-        if policy is self.student:
-            engine = self.engine
-            self._synchronise()
-        with evaluating(policy):
-            written = engine.generate(
-                policy,
-                prompts,
-                greedy,
-                eos_ids=self.eos_ids,
-                pad_id=self.pad_id,
-                vocabulary_size=self.vocabulary_size,
-            )
-        return self.tokenizer.batch_decode(written.ids, skip_special_tokens=True)
-
-    def _answerer(self) -> PreTrainedModel:
-        policy = {"student": self.student, "teacher": self.teacher}[self._answering]
-        assert policy is not None, "answering_as checks"
-        return policy
-
-    def _gather(self) -> None:
-        """For all batches of an evaluation: one process may have one more of them than another."""
-        self._gathered.enter_context(gathered(self._answerer()))
-
-    def _let_go(self) -> None:
-        self._gathered.close()
-
-    on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = _gather
-    on_validation_epoch_end = on_test_epoch_end = on_predict_epoch_end = _let_go
-
-    @contextmanager
-    def answering_as(self, role: str) -> Iterator[None]:
-        """Inside, validation and testing are of this policy (``student`` or ``teacher``)."""
-        check_choice("role", role, ("student", "teacher"))
-        if role == "teacher" and self.teacher is None:
-            raise ConfigError("the teacher is to answer, but there is no teacher")
-        before, self._answering = self._answering, role
-        try:
-            yield
-        finally:
-            self._answering = before
-
-    def on_validation_start(self) -> None:
-        """Synchronise in all processes at once: one of them may have no batch to answer."""
-        if self._answering == "student":
-            self._synchronise()
-
-    on_test_start = on_validation_start
-    on_predict_start = on_validation_start
-
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate(batch, "val", dataloader_idx)
-
-    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate(batch, "test", dataloader_idx)
-
-    def _evaluate(self, batch: Any, stage: str, dataloader_idx: int) -> None:
-        """Log ``<stage>/accuracy``, the share of answers that the verifier gives its full score of 1.
-
-        With several dataloaders, Lightning adds the number of each to the name.
-        """
-        examples = examples_of(batch)
-        key = f"{stage}_{dataloader_idx}"
-        if key not in self.accuracies:
-            self.accuracies[key] = Accuracy().to(self.device)
-        accuracy = cast(Accuracy, self.accuracies[key])
-        for example, answer in zip(examples, self.answer(examples), strict=True):
-            accuracy.update(self.verifier(answer, example) >= 1)
-        self.log(
-            f"{stage}/accuracy",
-            accuracy,
-            on_step=False,
-            on_epoch=True,
-            prog_bar=True,
-            batch_size=len(examples),
-            metric_attribute=f"accuracies.{key}",
-        )
-
-    def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
-        """The batch's prompts with the student's answers."""
-        examples = examples_of(batch)
-        return [
-            {"prompt": example["prompt"], "response": response, "answer": example.get("answer")}
-            for example, response in zip(examples, self.answer(examples), strict=True)
-        ]
-
     # ------------------------------------------------------------------------------------- modes and optimization
 
     def configure_model(self) -> None:
@@ -373,6 +265,23 @@ class DOPDModule(L.LightningModule):
         for policy in policies.values():
             if policy is not None and not is_sharded(policy):
                 shard(policy, mesh["data_parallel"])
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move and convert, but for the dtype of frozen models: those keep the one they were loaded in.
+
+        (``precision=bf16-true`` would convert all. A snapshot or average follows the student that it is of.)
+        """
+        device, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        names = ("teacher", "reference") if self.reference.kind == "model" else ("teacher",)
+        frozen = {name: self._modules.pop(name) for name in names if name in self._modules}
+        try:
+            super().to(*args, **kwargs)
+        finally:
+            self._modules.update(frozen)
+        for source in frozen.values():
+            if source is not None:
+                source.to(device=device)
+        return self
 
     def train(self, mode: bool = True) -> DOPDModule:
         """Set the student's mode; the sources stay in eval mode whatever is asked."""
@@ -390,19 +299,6 @@ class DOPDModule(L.LightningModule):
         if self.global_rank > 0:  # all processes were seeded alike, and would sample alike
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        states, self._random_states = self._random_states, None
-        if states is None or self.trainer.ckpt_path is None:
-            return
-        if len(states) == self.trainer.world_size:
-            set_random_state(states[self.global_rank], self.device)
-        else:  # nobody's to go on from; what the step began with must not be drawn again
-            torch.manual_seed(torch.initial_seed() + self.trainer.world_size * self.global_step)
-            rank_zero_warn(
-                f"the checkpoint has the random states of {len(states)} processes, and this run has "
-                f"{self.trainer.world_size}: what it samples is drawn anew"
-            )
-
     def configure_optimizers(self) -> Any:
         optimizer = self._make_optimizer([p for p in self.student.parameters() if p.requires_grad])
         if self._make_scheduler is None:
@@ -415,47 +311,3 @@ class DOPDModule(L.LightningModule):
         super().optimizer_step(*args, **kwargs)
         self._engine_is_behind = True
         self.reference.update(self.student)
-
-    # ---------------------------------------------------------------------------------------------- checkpoints
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a run that goes on needs besides: each process's random state, and what was counted so far."""
-        checkpoint["regime_counts"] = self.regime_counts.counts.tolist()
-        checkpoint["random_states"] = gathered_objects(random_state(self.device))
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is of this student, and mend what Lightning would go on from wrongly.
-
-        Raises:
-            ConfigError: naming a parameter that is missing, foreign or of another shape.
-        """
-        if "state_dict" in checkpoint:  # FSDP2 has loaded it already, and taken it out
-            check_same_parameters(self.state_dict(), checkpoint["state_dict"])
-        mend_progress(checkpoint)
-        self._engine_is_behind = True
-        self._random_states = checkpoint.get("random_states")
-        if "regime_counts" in checkpoint:
-            self.regime_counts.counts.copy_(torch.tensor(checkpoint["regime_counts"]))
-
-
-def _is_left_out(module: nn.Module) -> Callable[[str], bool]:
-    """Whether a name in the state dict is never saved: frozen sources, and what is frozen of the student (a base)."""
-    assert isinstance(module, DOPDModule)
-    sources = ("teacher.",) if module.reference.learns else ("teacher.", "reference.")
-    weights = module.student.named_parameters(prefix="student", remove_duplicate=False)
-    frozen = {name for name, weight in weights if not weight.requires_grad}
-    return lambda name: name.startswith(sources) or name in frozen
-
-
-def _leave_out(module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Mapping[str, Any]) -> None:
-    left_out = _is_left_out(module)
-    for key in [key for key in state_dict if key.startswith(prefix) and left_out(key.removeprefix(prefix))]:
-        del state_dict[key]
-
-
-def _do_not_miss(module: nn.Module, incompatible_keys: Any) -> None:
-    assert isinstance(module, DOPDModule)
-    module._engine_is_behind = True
-    left_out = _is_left_out(module)
-    missing = incompatible_keys.missing_keys
-    missing[:] = [key for key in missing if not left_out(key)]

@@ -89,6 +89,7 @@ def build(config: DictConfig) -> Run:
 
 def make_trainer(config: DictConfig, **arguments: Any) -> L.Trainer:
     """The Trainer; Lightning's own complaints about its flags come with the key ``trainer``."""
+    _check_strategy(config)
     with warnings.catch_warnings():
         # Lightning would warn and go on in bfloat16, and the saved configuration would not be of this run.
         warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
@@ -99,6 +100,22 @@ def make_trainer(config: DictConfig, **arguments: Any) -> L.Trainer:
             f"trainer.precision: {precision!r} needs a GPU; choose precision=bf16-mixed or precision=32-true"
         )
     return trainer
+
+
+def _check_strategy(config: DictConfig) -> None:
+    """What Lightning refuses in other words, or not at all."""
+    strategy, precision = config.trainer.strategy, str(config.trainer.get("precision"))
+    sharded = not isinstance(strategy, str)
+    if not sharded and strategy.startswith(("fsdp", "deepspeed")):
+        raise ConfigError(
+            f"trainer.strategy: {strategy!r} is not supported: heads are read, and generation runs, as FSDP2 shards; "
+            "use the config group, strategy=fsdp"
+        )
+    if sharded and precision.startswith("16"):
+        raise ConfigError(
+            f"trainer.precision: {precision!r} scales losses, which FSDP2's sharded gradients do not go with; use "
+            "precision=bf16-mixed, or strategy=ddp"
+        )
 
 
 def _named(config: DictConfig, group: str) -> list[Any]:

@@ -5,7 +5,7 @@ from dopd_lightning.policies.lora import adapters_off, load_lora_policy
 from dopd_lightning.policies.new_tokenizer import new_tokenizer
 from dopd_lightning.policies.output_head import head_of, is_read_right
 from dopd_lightning.policies.reference import REFERENCE_KINDS, Reference, as_reference
-from dopd_lightning.policies.source import end_of_sequence_ids, evaluating, freeze
+from dopd_lightning.policies.source import checkpoint_activations, end_of_sequence_ids, evaluating, freeze
 from dopd_lightning.policies.vocabulary import check_same_tokenizer, shared_vocabulary_size
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "adapters_off",
     "as_reference",
     "check_same_tokenizer",
+    "checkpoint_activations",
     "end_of_sequence_ids",
     "evaluating",
     "freeze",

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from dopd_lightning.errors import ConfigError
+
 
 def freeze(policy: nn.Module) -> None:
     """Eval mode, and no gradient for any parameter."""
@@ -29,6 +31,21 @@ def evaluating(policy: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def checkpoint_activations(policy: PreTrainedModel) -> None:
+    """Have the policy's layers, in train mode, compute again in the backward pass what they would otherwise keep.
+
+    Raises:
+        ConfigError: if the architecture cannot.
+    """
+    if not policy.supports_gradient_checkpointing:
+        raise ConfigError(
+            f"activation_checkpointing: {type(policy).__name__} cannot compute its activations again; set it to false"
+        )
+    # Its name in early releases of transformers 5 is deprecated in later ones.
+    enable = getattr(policy, "activation_checkpointing_enable", None) or policy.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def end_of_sequence_ids(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -211,6 +211,23 @@ class TestBeforeAnyModelLoads:
         assert re.match(rf"{role}: student and {short} have different tokenizers: (id \d+ is )?token '", message)
         assert message.endswith(f"choose a {short} of the student's family.")
 
+    @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            (
+                ["trainer.strategy=fsdp"],
+                "trainer.strategy: 'fsdp' is not supported: .* use the config group, strategy=fsdp",
+            ),
+            (["trainer.strategy=deepspeed_stage_3"], "trainer.strategy: 'deepspeed_stage_3' is not supported"),
+            (
+                ["strategy=fsdp", "precision=16-mixed"],
+                "trainer.precision: '16-mixed' scales losses, .* use precision=bf16",
+            ),
+        ],
+    )
+    def test_strategies_that_cannot_work(self, complaint, overrides, message):
+        assert re.match(message, complaint(*overrides))
+
     @pytest.mark.parametrize("content", [b"junk", b"", {"weights": 1}, [1]])
     def test_a_file_that_is_no_checkpoint(self, complaint, tmp_path, content):
         path = tmp_path / "other.ckpt"
