@@ -122,6 +122,13 @@ def test_processes_sample_each_its_own(strategy, rollout):
     assert_same_student(first, second)
 
 
+def test_activations_computed_twice_change_nothing_under_fsdp():
+    found = in_two(Case(batches=BATCHES, activation_checkpointing=True), "fsdp")[0]
+    expected = alone(Case(batches=BATCHES))
+    assert_same_metrics(found, expected)
+    assert_same_student(found, expected)
+
+
 @pytest.mark.parametrize(("precision", "teacher"), [("bf16-mixed", torch.bfloat16), ("bf16-true", torch.bfloat16)])
 def test_precisions_train_alike_under_fsdp(precision, teacher):
     case = Case(batches=BATCHES[:2], teacher_dtype=teacher, trainer={"precision": precision})

@@ -87,6 +87,7 @@ class Case:
     reduction: Any = "rollout"
     optimizer: Any = adamw
     teacher_dtype: Any = torch.float32
+    activation_checkpointing: bool = False
     trainer: dict[str, Any] = field(default_factory=dict)
     ckpt_path: str | None = None
     save_to: str | None = None
@@ -125,6 +126,7 @@ def module_of(case: Case) -> DOPDModule:
         rollout=case.rollout,
         reduction=case.reduction,
         optimizer=case.optimizer,
+        activation_checkpointing=case.activation_checkpointing,
         verifier=_even,
     )
 
