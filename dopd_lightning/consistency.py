@@ -113,6 +113,11 @@ def check_policies(
         ConfigError: for parts that do not fit.
     """
     for number, (role, policy) in enumerate(policies.items()):
+        if not isinstance(policy, PreTrainedModel):  # peft's wrapper, say, which is none
+            raise ConfigError(
+                f"{role}: {type(policy).__name__} is no transformers model; for adapters, load it with "
+                "load_lora_policy, or put them inside the model with its own add_adapter(config)"
+            )
         for other in list(policies)[:number]:
             _check_two_models(role, policy, other, policies[other])
         if role != "student" and (tokenizers.get(role) is not None or policy.name_or_path):

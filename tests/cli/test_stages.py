@@ -112,6 +112,13 @@ def test_evaluation_before_training_changes_nothing_in_it(run):
     assert all(torch.equal(student[name], without[name]) for name in without)
 
 
+def test_a_student_with_adapters(run):
+    run("student=lora", "student.r=2")
+    names = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert {"lora_" in name for name in names if name.startswith("student.")} == {True}
+    assert (run.folder / "student").is_dir()
+
+
 def test_a_checkpoint_is_gone_on_from(run):
     run("trainer.max_steps=1")
     checkpoint = run.folder / "checkpoints" / "last.ckpt"
