@@ -152,6 +152,20 @@ def _check_two_models(role: str, policy: PreTrainedModel, other: str, other_poli
         )
 
 
+def check_two_sources(teacher: PreTrainedModel | None, reference: Reference, student: PreTrainedModel) -> None:
+    """Refuse the student's base as teacher beside a snapshot of the student: with new adapters, they are one policy.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    shared = set() if teacher is None else {*teacher.parameters()} & {*student.parameters()}
+    if shared and reference.kind == "snapshot":
+        raise ConfigError(
+            "reference.kind: 'snapshot' is the student before training, and so is the teacher, its base: their gap "
+            "is 0 at every token; choose another reference or teacher"
+        )
+
+
 def _warn_of_other_ends(teacher: list[int], student: list[int]) -> None:
     if not set(teacher) & set(student):
         rank_zero_warn(
@@ -197,7 +211,7 @@ def check_trainer(trainer: L.Trainer, reduction: str, reference: Reference) -> N
             f"reduction: 'token' with accumulate_grad_batches={trainer.accumulate_grad_batches} would be a mean of the "
             "micro-batches' means; use reduction='rollout', or larger batches without accumulation"
         )
-    dtypes = {weight.dtype for weight in reference.parameters()} - {torch.float32} if reference.kind == "ema" else set()
+    dtypes = {weight.dtype for weight in reference.averages} - {torch.float32}
     if dtypes:
         raise ConfigError(
             f"reference.kind: an 'ema' in {dtypes.pop()} does not move, since its small steps are rounded away; use "

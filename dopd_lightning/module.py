@@ -22,6 +22,7 @@ from dopd_lightning.consistency import (
     check_settings,
     check_teacher_given,
     check_trainer,
+    check_two_sources,
     room_for_prompt,
 )
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
@@ -132,6 +133,7 @@ class DOPDModule(L.LightningModule):
             policies["reference"] = self.reference.policy(self.student)
         tokenizers = {"teacher": teacher_tokenizer, "reference": reference_tokenizer}
         self.vocabulary_size = check_policies(policies, self.tokenizer, tokenizers, self.fusion)
+        check_two_sources(self.teacher, self.reference, self.student)
         room = room_for_prompt({role: policy.config for role, policy in policies.items()}, self.rollout, self.engine)
         self.prompt_limit = min(self.prompt_format.max_tokens, room)
         self.reference.attach(self.student)
@@ -444,6 +446,7 @@ def _is_left_out(module: nn.Module) -> Callable[[str], bool]:
     sources = ("teacher.",) if module.reference.learns else ("teacher.", "reference.")
     weights = module.student.named_parameters(prefix="student", remove_duplicate=False)
     frozen = {name for name, weight in weights if not weight.requires_grad}
+    frozen |= {name.replace("student.", "reference.weights.", 1) for name in frozen}  # which an average shares
     return lambda name: name.startswith(sources) or name in frozen
 
 

@@ -196,9 +196,8 @@ def test_privileged_access_is_a_probability():
         PrivilegedAccess(teacher=1.5)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # peft's own
 def test_a_wrapper_of_peft_is_refused(make, make_policy):
     wrapped = peft.get_peft_model(make_policy(), peft.LoraConfig(r=2, task_type="CAUSAL_LM"))
-    with pytest.raises(
-        ConfigError, match="student: PeftModelForCausalLM is no transformers model; .* load_lora_policy"
-    ):
+    with pytest.raises(ConfigError, match=r"student: PeftModelForCausalLM is no transformers model; .*load_lora"):
         make(wrapped, fusion=Reference())

@@ -112,10 +112,11 @@ def test_evaluation_before_training_changes_nothing_in_it(run):
     assert all(torch.equal(student[name], without[name]) for name in without)
 
 
-def test_a_student_with_adapters(run):
-    run("student=lora", "student.r=2")
+@pytest.mark.parametrize("sources", [["reference=snapshot"], ["reference=ema"], ["teacher=base"]])
+def test_a_student_with_adapters(run, sources):
+    run("student=lora", "student.r=2", *sources)
     names = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    assert {"lora_" in name for name in names if name.startswith("student.")} == {True}
+    assert {"lora_" in name for name in names if name.startswith(("student.", "reference."))} == {True}
     assert (run.folder / "student").is_dir()
 
 
