@@ -6,11 +6,13 @@ those of any policy. Its base is there as a policy of its own without a second c
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from dopd_lightning.errors import ConfigError, check_range
@@ -80,16 +82,40 @@ def base_of(policy: PreTrainedModel) -> PreTrainedModel:
     Raises:
         ConfigError: if there are no adapters.
     """
-    if not getattr(policy, "peft_config", None):
+    if not has_adapters(policy):
         raise ConfigError(
             "teacher: the student has no adapters, so that its base is itself; choose student=lora, or another teacher"
         )
     base = frozen_copy(policy)
-    take_adapters_out(base)
+    _take_adapters_out(base)
     return base
 
 
-def take_adapters_out(policy: PreTrainedModel) -> None:
+def merged(policy: PreTrainedModel) -> PreTrainedModel:
+    """A whole copy on the CPU in which the adapters' products are added to the base's weights: a policy as any other.
+
+    Raises:
+        ValueError: peft's, if a sum is not finite.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    # Copied to the CPU one by one: a device that trains has no room for a second copy.
+    weights = {id(weight): nn.Parameter(weight.detach().to("cpu", copy=True), False) for weight in policy.parameters()}
+    made = copy.deepcopy(policy, weights)
+    made.to(torch.device("cpu"))  # type: ignore[arg-type]  # its buffers
+    for layer in made.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge(safe_merge=True)
+    _take_adapters_out(made)
+    return made
+
+
+def has_adapters(policy: PreTrainedModel) -> bool:
+    """Whether some of peft's are in the model."""
+    return bool(getattr(policy, "peft_config", None))
+
+
+def _take_adapters_out(policy: PreTrainedModel) -> None:
     """Put the layers back, in place, that the adapters of peft had been put around."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 

@@ -113,11 +113,22 @@ def test_evaluation_before_training_changes_nothing_in_it(run):
 
 
 @pytest.mark.parametrize("sources", [["reference=snapshot"], ["reference=ema"], ["teacher=base"]])
-def test_a_student_with_adapters(run, sources):
+def test_a_student_with_adapters_saves_them_and_is_exported_as_a_whole(run, models, sources):
     run("student=lora", "student.r=2", *sources)
     names = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert {"lora_" in name for name in names if name.startswith(("student.", "reference."))} == {True}
-    assert (run.folder / "student").is_dir()
+    assert weights(run.folder / "student").keys() == weights(models / "student").keys()
+
+
+@pytest.mark.parametrize("how", ["merge", "keep"])
+def test_an_export_does_with_adapters_what_the_callback_is_told(run, how):
+    keep = f"callbacks.export_student.adapters={how}"
+    run("student=lora", "student.r=2", keep)
+    found = {path.name for path in (run.folder / "student").glob("*.safetensors")}
+    assert found == {"adapter_model.safetensors" if how == "keep" else "model.safetensors"}
+    checkpoint = run.folder / "checkpoints" / "last.ckpt"
+    run("student=lora", "student.r=2", keep, "stage=export", f"ckpt_path={checkpoint}")
+    assert {path.name for path in (run.folder / "student").glob("*.safetensors")} == found
 
 
 def test_a_checkpoint_is_gone_on_from(run):
