@@ -118,6 +118,11 @@ def check_policies(
                 f"{role}: {type(policy).__name__} is no transformers model; for adapters, load it with "
                 "load_lora_policy, or put them inside the model with its own add_adapter(config)"
             )
+        if role == "student" and getattr(policy, "hf_quantizer", None) is not None:
+            raise ConfigError(
+                "student.quantization: quantized weights cannot learn; load the student whole, or adapters on a base "
+                "in bfloat16 (student=lora student.dtype=bfloat16); quantization is for teacher and reference"
+            )
         for other in list(policies)[:number]:
             _check_two_models(role, policy, other, policies[other])
         if role != "student" and (tokenizers.get(role) is not None or policy.name_or_path):

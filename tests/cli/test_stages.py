@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dopd_lightning.cli.stages import run_stage
+from dopd_lightning.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed from .*/run1/checkpoints' to ")
 
@@ -129,6 +130,23 @@ def test_an_export_does_with_adapters_what_the_callback_is_told(run, how):
     checkpoint = run.folder / "checkpoints" / "last.ckpt"
     run("student=lora", "student.r=2", keep, "stage=export", f"ckpt_path={checkpoint}")
     assert {path.name for path in (run.folder / "student").glob("*.safetensors")} == found
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # bitsandbytes'
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+def test_frozen_sources_in_few_bits(run, models, quantization):
+    sources = [
+        "reference=model",
+        f"reference.model.name={models}/other",
+        f"reference.model.quantization={quantization}",
+    ]
+    run(f"teacher.quantization={quantization}", *sources, "rollout=teacher", "evaluate.teacher=true")
+    student = weights(run.folder / "student")
+    assert any(not torch.equal(student[name], before) for name, before in weights(models / "student").items())
+    names = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert {name.split(".")[0] for name in names} == {"student"}
+    with pytest.raises(ConfigError, match=r"student\.quantization: quantized weights cannot learn"):
+        run(f"+student.quantization={quantization}")
 
 
 def test_a_checkpoint_is_gone_on_from(run):
