@@ -10,6 +10,7 @@ import lightning as L
 from dopd_lightning.errors import check_choice
 from dopd_lightning.module import DOPDModule
 from dopd_lightning.policies import has_adapters, merged
+from dopd_lightning.sharding import is_sharded
 
 ADAPTERS = ("merge", "keep")
 
@@ -21,13 +22,15 @@ def save_student(module: DOPDModule, folder: str | os.PathLike[str], adapters: s
         module: is left as it is.
         folder: where to.
         adapters: of a student that has some: ``merge`` them into a whole model, which loads without peft, or ``keep``
-            them alone, in peft's format, for the base that they were trained on.
+            them alone, in peft's format, for the base that they were trained on. Those of a sharded student are kept.
 
     Raises:
         ConfigError: for another word.
     """
     check_choice("adapters", adapters, ADAPTERS)
-    student = merged(module.student) if adapters == "merge" and has_adapters(module.student) else module.student
+    student = module.student
+    if adapters == "merge" and has_adapters(student) and not is_sharded(student):
+        student = merged(student)
     Path(folder).mkdir(parents=True, exist_ok=True)
     student.save_pretrained(folder)
     module.tokenizer.save_pretrained(folder)
