@@ -7,19 +7,36 @@ from pathlib import Path
 
 import lightning as L
 
+from dopd_lightning.errors import check_choice
 from dopd_lightning.module import DOPDModule
-from dopd_lightning.sharding import whole_weights
+from dopd_lightning.policies import has_adapters, merged
+from dopd_lightning.sharding import is_sharded, whole_weights
+
+ADAPTERS = ("merge", "keep")
 
 
-def save_student(module: DOPDModule, folder: str | os.PathLike[str]) -> None:
+def save_student(module: DOPDModule, folder: str | os.PathLike[str], adapters: str = "merge") -> None:
     """Write weights (safetensors), config, tokenizer and chat template to where ``from_pretrained`` finds them.
 
     Of several processes all have to call it; the first writes.
+
+    Args:
+        module: is left as it is.
+        folder: where to.
+        adapters: of a student that has some: ``merge`` them into a whole model, which loads without peft, or ``keep``
+            them alone, in peft's format, for the base that they were trained on. Those of a sharded student are kept.
+
+    Raises:
+        ConfigError: for another word.
     """
-    weights = whole_weights(module.student)
+    check_choice("adapters", adapters, ADAPTERS)
+    student = module.student
+    if adapters == "merge" and has_adapters(student) and not is_sharded(student):
+        student = merged(student)
+    weights = whole_weights(student)
     if module.global_rank == 0:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        module.student.save_pretrained(folder, state_dict=weights)
+        student.save_pretrained(folder, state_dict=weights)
         module.tokenizer.save_pretrained(folder)
 
 
@@ -27,12 +44,13 @@ class ExportStudent(L.Callback):
     """Save the student when training ends.
 
     Args:
-        folder: where to.
+        folder, adapters: see :func:`save_student`.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], adapters: str = "merge") -> None:
         self.folder = Path(folder)
+        self.adapters = check_choice("adapters", adapters, ADAPTERS)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, DOPDModule), "ExportStudent exports the student of a DOPDModule"
-        save_student(pl_module, self.folder)
+        save_student(pl_module, self.folder, self.adapters)

@@ -114,6 +114,16 @@ def check_policies(
         ConfigError: for parts that do not fit.
     """
     for number, (role, policy) in enumerate(policies.items()):
+        if not isinstance(policy, PreTrainedModel):  # peft's wrapper, say, which is none
+            raise ConfigError(
+                f"{role}: {type(policy).__name__} is no transformers model; for adapters, load it with "
+                "load_lora_policy, or put them inside the model with its own add_adapter(config)"
+            )
+        if role == "student" and getattr(policy, "hf_quantizer", None) is not None:
+            raise ConfigError(
+                "student.quantization: quantized weights cannot learn; load the student whole, or adapters on a base "
+                "in bfloat16 (student=lora student.dtype=bfloat16); quantization is for teacher and reference"
+            )
         for other in list(policies)[:number]:
             _check_two_models(role, policy, other, policies[other])
         if role != "student" and (tokenizers.get(role) is not None or policy.name_or_path):
@@ -145,6 +155,20 @@ def _check_two_models(role: str, policy: PreTrainedModel, other: str, other_poli
         raise ConfigError(
             f"{role}: it is the same model as the {other} ({policy.name_or_path or 'one object'}), so that their gap "
             "is 0 at every token; choose another model, or a reference of another kind"
+        )
+
+
+def check_two_sources(teacher: PreTrainedModel | None, reference: Reference, student: PreTrainedModel) -> None:
+    """Refuse the student's base as teacher beside a snapshot of the student: with new adapters, they are one policy.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    shared = set() if teacher is None else {*teacher.parameters()} & {*student.parameters()}
+    if shared and reference.kind == "snapshot":
+        raise ConfigError(
+            "reference.kind: 'snapshot' is the student before training, and so is the teacher, its base: their gap "
+            "is 0 at every token; choose another reference or teacher"
         )
 
 
@@ -200,7 +224,7 @@ def check_trainer(trainer: L.Trainer, reduction: str, reference: Reference) -> N
             f"reduction: 'token' with accumulate_grad_batches={trainer.accumulate_grad_batches} would be a mean of the "
             "micro-batches' means; use reduction='rollout', or larger batches without accumulation"
         )
-    dtypes = {weight.dtype for weight in reference.parameters()} - {torch.float32} if reference.kind == "ema" else set()
+    dtypes = {weight.dtype for weight in reference.averages} - {torch.float32}
     if dtypes:
         raise ConfigError(
             f"reference.kind: an 'ema' in {dtypes.pop()} does not move, since its small steps are rounded away; use "

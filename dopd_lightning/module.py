@@ -18,6 +18,7 @@ from dopd_lightning.consistency import (
     check_settings,
     check_teacher_given,
     check_trainer,
+    check_two_sources,
     room_for_prompt,
 )
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
@@ -133,6 +134,7 @@ class DOPDModule(Evaluation, Resuming):
             policies["reference"] = self.reference.policy(self.student)
         tokenizers = {"teacher": teacher_tokenizer, "reference": reference_tokenizer}
         self.vocabulary_size = check_policies(policies, self.tokenizer, tokenizers, self.fusion)
+        check_two_sources(self.teacher, self.reference, self.student)
         room = room_for_prompt({role: policy.config for role, policy in policies.items()}, self.rollout, self.engine)
         self.prompt_limit = min(self.prompt_format.max_tokens, room)
         self.reference.attach(self.student)

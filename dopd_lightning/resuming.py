@@ -72,6 +72,7 @@ def _is_left_out(module: nn.Module) -> Callable[[str], bool]:
     sources = ("teacher.",) if module.reference.learns else ("teacher.", "reference.")
     weights = module.student.named_parameters(prefix="student", remove_duplicate=False)
     frozen = {name for name, weight in weights if not weight.requires_grad}
+    frozen |= {name.replace("student.", "reference.weights.", 1) for name in frozen}  # which an average shares
     return lambda name: name.startswith(sources) or name in frozen
 
 

@@ -112,7 +112,7 @@ def configured(models: Path, lines: Path, tmp_path: Path, monkeypatch: pytest.Mo
                 "rollout.max_new_tokens=4",
             ]
             base += [f"++student.name={models}/student"]
-            base += [] if "teacher=none" in overrides else [f"teacher.name={models}/teacher"]
+            base += [] if {"teacher=none", "teacher=base"} & {*overrides} else [f"teacher.name={models}/teacher"]
             base += [] if "fusion=data" in overrides else ["fusion.top_k=8"]
             base += [f"data.{name}.path={lines}" for name in sets]
         with initialize_config_module("dopd_lightning.conf", version_base="1.3"):

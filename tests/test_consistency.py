@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import peft
 import pytest
 from transformers import GenerationConfig
 
@@ -193,3 +194,10 @@ def test_settings_of_the_module(make, make_policy, options, message):
 def test_privileged_access_is_a_probability():
     with pytest.raises(ConfigError, match=r"privileged.teacher: 1.5"):
         PrivilegedAccess(teacher=1.5)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # peft's own
+def test_a_wrapper_of_peft_is_refused(make, make_policy):
+    wrapped = peft.get_peft_model(make_policy(), peft.LoraConfig(r=2, task_type="CAUSAL_LM"))
+    with pytest.raises(ConfigError, match=r"student: PeftModelForCausalLM is no transformers model; .*load_lora"):
+        make(wrapped, fusion=Reference())

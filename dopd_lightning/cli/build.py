@@ -82,7 +82,7 @@ def build(config: DictConfig) -> Run:
     if reference_is_model:
         parts["reference"] = make(config, "reference")
     student = _student(config, tokenizer)
-    teacher = make(config, "teacher") if config.teacher else None
+    teacher = _teacher(config, student)
     with complaints_name(config, "module"):
         return Run(config, module(student=student, teacher=teacher, tokenizer=tokenizer, **parts), data, trainer)
 
@@ -233,11 +233,24 @@ def _student(config: DictConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrain
     return model
 
 
+def _teacher(config: DictConfig, student: PreTrainedModel) -> PreTrainedModel | None:
+    if not config.teacher:
+        return None
+    made = make(config, "teacher")
+    teacher: PreTrainedModel = made(student) if _is_base(config) else made
+    return teacher
+
+
+def _is_base(config: DictConfig) -> bool:
+    """Whether the teacher is made of the student, and so is no model to look for."""
+    return bool(config.teacher) and "name" not in config.teacher
+
+
 def _other_tokenizers(config: DictConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, PreTrainedTokenizerBase]:
     """Those of teacher and reference, as arguments of the module; compared before any weights are read."""
-    found = {}
+    found = {"teacher_tokenizer": tokenizer} if _is_base(config) else {}
     for role, key in _SOURCES.items():
-        if OmegaConf.select(config, key):
+        if OmegaConf.select(config, f"{key}.name"):
             found[f"{role}_tokenizer"] = _load_tokenizer(config, key)
             with complaints_name(config, key):
                 check_same_tokenizer(tokenizer, found[f"{role}_tokenizer"], role)
@@ -249,7 +262,7 @@ def _room_for_prompt(config: DictConfig, rollout: Rollout, engine: Engine) -> in
     configs = {}
     student = {} if "architecture" in config.student else {"student": "student"}
     for role, key in {**student, **_SOURCES}.items():
-        if OmegaConf.select(config, key):
+        if OmegaConf.select(config, f"{key}.name"):
             with complaints_name(config, key):
                 configs[role] = load_config(**_where(config, key))
     with complaints_name(config, "engine"):

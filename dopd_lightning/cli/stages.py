@@ -12,7 +12,7 @@ import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 
-from dopd_lightning.callbacks import save_student
+from dopd_lightning.callbacks import ExportStudent, save_student
 from dopd_lightning.checkpoints import read_checkpoint
 from dopd_lightning.cli.build import Run, build, make_trainer
 from dopd_lightning.cli.make import check_complete
@@ -114,7 +114,9 @@ def predict(run: Run) -> Metrics:
 
 def export(run: Run) -> Metrics:
     """The student of a checkpoint in Hugging Face format, in ``student/``."""
-    save_student(run.module, run.folder / "student")
+    exports = [callback for callback in run.trainer.callbacks if isinstance(callback, ExportStudent)]  # type: ignore[attr-defined]
+    adapters = {"adapters": exports[0].adapters} if exports else {}
+    save_student(run.module, run.folder / "student", **adapters)
     log.info("student: %s", run.folder / "student")
     return {}
 

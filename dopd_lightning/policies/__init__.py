@@ -1,7 +1,7 @@
 """The models that speak: loading and building them, freezing the sources, comparing their vocabularies."""
 
 from dopd_lightning.policies.loading import load_config, load_policy, load_tokenizer, new_policy, tokenizer_of
-from dopd_lightning.policies.lora import adapters_off, load_lora_policy
+from dopd_lightning.policies.lora import base_of, has_adapters, load_lora_policy, merged
 from dopd_lightning.policies.new_tokenizer import new_tokenizer
 from dopd_lightning.policies.output_head import head_of, is_read_right
 from dopd_lightning.policies.reference import REFERENCE_KINDS, Reference, as_reference
@@ -11,19 +11,21 @@ from dopd_lightning.policies.vocabulary import check_same_tokenizer, shared_voca
 __all__ = [
     "REFERENCE_KINDS",
     "Reference",
-    "adapters_off",
     "as_reference",
+    "base_of",
     "check_same_tokenizer",
     "checkpoint_activations",
     "end_of_sequence_ids",
     "evaluating",
     "freeze",
+    "has_adapters",
     "head_of",
     "is_read_right",
     "load_config",
     "load_lora_policy",
     "load_policy",
     "load_tokenizer",
+    "merged",
     "new_policy",
     "new_tokenizer",
     "shared_vocabulary_size",

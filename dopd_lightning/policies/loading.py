@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -30,6 +33,7 @@ def load_policy(
     attn_implementation: str | None = None,
     trust_remote_code: bool = False,
     revision: str | None = None,
+    quantization: str | None = None,
 ) -> PreTrainedModel:
     """A causal language model from a Hugging Face repository or a folder. Weights must be safetensors.
 
@@ -39,11 +43,15 @@ def load_policy(
         attn_implementation: passed on to transformers; ``None`` lets it choose.
         trust_remote_code: run modelling code that the repository brings along. Off by default: it is somebody's code.
         revision: branch, tag or commit of the repository.
+        quantization: ``int8`` or ``int4`` (NF4) for the weights of all linear layers but the head, through
+            bitsandbytes, while loading. Such a policy takes less memory, and cannot learn. ``None`` for whole ones.
 
     Raises:
-        ConfigError: for another dtype, or if there is no such model, or it has no safetensors weights.
+        ConfigError: for another dtype or quantization, if bitsandbytes is missing, if there is no such model, or it has
+            no safetensors weights.
     """
     check_choice("dtype", dtype, _DTYPES)
+    quantized = None if quantization is None else _quantization_config(quantization, dtype)
     _check_folder(name, "model")
     try:
         return AutoModelForCausalLM.from_pretrained(
@@ -53,9 +61,27 @@ def load_policy(
             trust_remote_code=trust_remote_code,
             revision=revision or "main",
             use_safetensors=True,
+            quantization_config=quantized,
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"model {os.fspath(name)!r} cannot be loaded: {error}") from error
+
+
+def _quantization_config(quantization: str, dtype: str) -> BitsAndBytesConfig:
+    check_choice("quantization", quantization, ("int8", "int4"))
+    if any(find_spec(package) is None for package in ("bitsandbytes", "accelerate")):
+        raise ConfigError(
+            f"quantization: {quantization!r} needs bitsandbytes; install the extra, "
+            "pip install 'dopd-lightning[quantized]'"
+        )
+    # It says of each layer, at each forward pass, that it computes int8 products from float16.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    if quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+    products = "bfloat16" if dtype == "auto" else dtype
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=products
+    )
 
 
 def load_config(

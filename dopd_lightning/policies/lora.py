@@ -1,21 +1,23 @@
 """A student that learns low-rank adapters (LoRA, 2106.09685) on a frozen base, through peft.
 
 Adapters are injected into the transformers model, which stays the class that it was: generation, heads and configs are
-those of any policy. With adapters off it is the base, without a second copy.
+those of any policy. Its base is there as a policy of its own without a second copy of the weights.
 """
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from dopd_lightning.errors import ConfigError, check_range
 from dopd_lightning.policies.loading import load_policy
+from dopd_lightning.policies.source import frozen_copy
 
 
 def load_lora_policy(
@@ -74,11 +76,51 @@ def load_lora_policy(
     return policy
 
 
-@contextmanager
-def adapters_off(policy: PreTrainedModel) -> Iterator[None]:
-    """Inside, the policy is its base; outside, adapters are on and learn again."""
-    policy.disable_adapters()
-    try:
-        yield
-    finally:
-        policy.enable_adapters()
+def base_of(policy: PreTrainedModel) -> PreTrainedModel:
+    """The policy without its adapters, frozen: a policy of its own whose weights are those of the base, not a copy.
+
+    Raises:
+        ConfigError: if there are no adapters.
+    """
+    if not has_adapters(policy):
+        raise ConfigError(
+            "teacher: the student has no adapters, so that its base is itself; choose student=lora, or another teacher"
+        )
+    base = frozen_copy(policy)
+    _take_adapters_out(base)
+    return base
+
+
+def merged(policy: PreTrainedModel) -> PreTrainedModel:
+    """A whole copy on the CPU in which the adapters' products are added to the base's weights: a policy as any other.
+
+    Raises:
+        ValueError: peft's, if a sum is not finite.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    # Copied to the CPU one by one: a device that trains has no room for a second copy.
+    weights = {id(weight): nn.Parameter(weight.detach().to("cpu", copy=True), False) for weight in policy.parameters()}
+    made = copy.deepcopy(policy, weights)
+    made.to(torch.device("cpu"))  # type: ignore[arg-type]  # its buffers
+    for layer in made.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge(safe_merge=True)
+    _take_adapters_out(made)
+    return made
+
+
+def has_adapters(policy: PreTrainedModel) -> bool:
+    """Whether some of peft's are in the model."""
+    return bool(getattr(policy, "peft_config", None))
+
+
+def _take_adapters_out(policy: PreTrainedModel) -> None:
+    """Put the layers back, in place, that the adapters of peft had been put around."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, layer in list(policy.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            policy.set_submodule(name, layer.get_base_layer())
+    del policy.peft_config
+    policy._hf_peft_config_loaded = False

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import os
-from dataclasses import dataclass
-from typing import Any
 
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dopd_lightning.errors import ConfigError, check_choice, check_range
 from dopd_lightning.policies.loading import load_policy
-from dopd_lightning.policies.source import freeze
+from dopd_lightning.policies.source import freeze, frozen_copy
 
 REFERENCE_KINDS = ("student", "snapshot", "ema", "model")
 
@@ -39,46 +36,55 @@ class Reference(nn.Module):
         if (model is not None) != (kind == "model"):
             found = "a model was given" if model is not None else "no model was given"
             raise ConfigError(f"reference.kind={kind}: {found}; a model belongs to kind 'model', and only to it")
-        self.weights: nn.Module | None = model
+        self.weights = model
+        self._learns: list[bool] = []  # whether the student's weight of that number did when the copy was made
         if model is not None:
             freeze(model)
 
     def attach(self, student: PreTrainedModel) -> None:
-        """Make the copy or the average that this kind needs from the student as it is now."""
-        if self.kind == "snapshot":
-            self.weights = copy.deepcopy(student)
-        elif self.kind == "ema":
-            average = AveragedModel(student, multi_avg_fn=_MovingAverage(self.decay))
-            average.update_parameters(student)  # the first one only copies: the average begins at the initial student
-            self.weights = average
-        if self.weights is not None:
-            freeze(self.weights)
+        """Make the copy or the average that this kind needs from the student as it is now.
+
+        What is frozen of the student (the base of adapters) is shared with it, and only what learns is copied.
+        """
+        if self.kind in ("snapshot", "ema"):
+            self.weights = frozen_copy(student)
+            self._learns = [weight.requires_grad for weight in student.parameters()]
 
     def policy(self, student: PreTrainedModel) -> PreTrainedModel:
-        """The policy to score with: the student itself, or weights of the reference's own."""
+        """The policy to score with: the student itself, or weights of the reference's own.
+
+        Raises:
+            ConfigError: if weights that are shared with the student have begun to learn since :meth:`attach`.
+        """
         if self.weights is None:
             return student
-        return self.weights.module if isinstance(self.weights, AveragedModel) else self.weights  # type: ignore[return-value]
+        if any(weight.requires_grad for weight in self.weights.parameters()):
+            raise ConfigError(
+                f"reference.kind={self.kind}: weights of the student that were frozen have begun to learn, and the "
+                "reference shares them; unfreeze them before the module is made"
+            )
+        return self.weights
 
+    @torch.no_grad()
     def update(self, student: PreTrainedModel) -> None:
         """Follow the student after an optimizer step; only an ``ema`` moves."""
-        if isinstance(self.weights, AveragedModel):
-            self.weights.update_parameters(student)
+        if self.averages:
+            torch._foreach_lerp_(self.averages, self._moving(student), 1 - self.decay)
+
+    @property
+    def averages(self) -> list[Tensor]:
+        """The weights that move, those of an ``ema``."""
+        if self.kind != "ema" or self.weights is None:
+            return []
+        return self._moving(self.weights)
+
+    def _moving(self, policy: PreTrainedModel) -> list[Tensor]:
+        return [weight for weight, learns in zip(policy.parameters(), self._learns, strict=True) if learns]
 
     @property
     def learns(self) -> bool:
         """Whether its weights change during training, and so belong in a checkpoint."""
         return self.kind == "ema"
-
-
-@dataclass(frozen=True)
-class _MovingAverage:
-    """torch's, as an object that can be sent to another process (``strategy=ddp_spawn``)."""
-
-    decay: float
-
-    def __call__(self, average: Any, current: Any, number: Any) -> None:
-        get_ema_multi_avg_fn(self.decay)(average, current, number)  # type: ignore[no-untyped-call]
 
 
 def as_reference(reference: Reference | PreTrainedModel | str | os.PathLike[str]) -> Reference:

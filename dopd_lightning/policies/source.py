@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,17 @@ def freeze(policy: nn.Module) -> None:
     """Eval mode, and no gradient for any parameter."""
     policy.eval()
     policy.requires_grad_(False)
+
+
+def frozen_copy(policy: PreTrainedModel) -> PreTrainedModel:
+    """The policy as it is now, frozen. Weights that are frozen already are not copied but shared: a base, of adapters.
+
+    What is shared has to stay frozen, or the copy would change with the policy.
+    """
+    frozen = {id(weight): weight for weight in policy.parameters() if not weight.requires_grad}
+    made = copy.deepcopy(policy, frozen)  # deepcopy takes what it finds there for copied already
+    freeze(made)
+    return made
 
 
 @contextmanager

@@ -5,12 +5,15 @@ from __future__ import annotations
 import lightning as L
 import pytest
 import torch
+from peft import PeftModel
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from dopd_lightning.callbacks import ExportStudent, save_student
+from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import Data
 from dopd_lightning.module import DOPDModule
+from dopd_lightning.policies import load_lora_policy
 from dopd_lightning.rollout import DatasetRollout
 
 IDS = torch.tensor([[40, 41, 42]])
@@ -56,3 +59,48 @@ def test_the_student_is_saved_as_it_is_when_training_ends(module, make_policy, t
     trainer.fit(module, DataLoader([{"prompt": "1 2", "completion": "3"}], batch_size=1))
     loaded = assert_is_student(tmp_path / "student", module, tokenizer)
     assert not torch.equal(loaded.lm_head.weight, make_policy(0).lm_head.weight), "it has learned"
+
+
+@pytest.fixture
+def with_adapters(models, tokenizer):
+    """A module whose student's adapters have learned, in train mode."""
+    student = load_lora_policy(models / "student", r=2, target_modules=["q_proj", "up_proj"])
+    with torch.no_grad():
+        for name, weight in student.named_parameters():
+            if "lora_" in name:
+                weight += 0.1
+    return DOPDModule(student, fusion=Data(), rollout=DatasetRollout(), tokenizer=tokenizer)
+
+
+def test_adapters_are_merged_into_a_whole_model_and_the_module_is_left_as_it_is(with_adapters, tokenizer, tmp_path):
+    def state():
+        student = with_adapters.student
+        return (
+            {name: weight.clone() for name, weight in student.state_dict().items()},
+            [weight.requires_grad for weight in student.parameters()],
+            [module.training for module in student.modules()],
+        )
+
+    before = state()
+    save_student(with_adapters, tmp_path)
+    torch.testing.assert_close(state(), before, rtol=0, atol=0)
+    assert not list(tmp_path.glob("adapter*"))
+    loaded = assert_is_student(tmp_path, with_adapters, tokenizer)
+    assert not any("lora" in name or "base_layer" in name for name in loaded.state_dict())
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # peft's own
+def test_adapters_are_kept_for_their_base(with_adapters, models, tokenizer, tmp_path):
+    save_student(with_adapters, tmp_path, adapters="keep")
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {"adapter_model.safetensors"}
+    base = AutoModelForCausalLM.from_pretrained(models / "student")
+    loaded = PeftModel.from_pretrained(base, tmp_path).eval()
+    with_adapters.student.eval()
+    torch.testing.assert_close(loaded(input_ids=IDS).logits, with_adapters.student(input_ids=IDS).logits)
+    assert AutoTokenizer.from_pretrained(tmp_path).get_vocab() == tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize("wrong", [lambda word: ExportStudent("x", word), lambda word: save_student(None, "x", word)])
+def test_another_word_for_what_to_do_with_adapters(wrong):
+    with pytest.raises(ConfigError, match="adapters: 'drop' is not one of keep, merge"):
+        wrong("drop")

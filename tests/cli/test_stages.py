@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dopd_lightning.cli.stages import run_stage
+from dopd_lightning.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed from .*/run1/checkpoints' to ")
 
@@ -110,6 +111,42 @@ def test_evaluation_before_training_changes_nothing_in_it(run):
     run(sets=("train", "test"))
     student = weights(run.folder / "student")
     assert all(torch.equal(student[name], without[name]) for name in without)
+
+
+@pytest.mark.parametrize("sources", [["reference=snapshot"], ["reference=ema"], ["teacher=base"]])
+def test_a_student_with_adapters_saves_them_and_is_exported_as_a_whole(run, models, sources):
+    run("student=lora", "student.r=2", *sources)
+    names = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert {"lora_" in name for name in names if name.startswith(("student.", "reference."))} == {True}
+    assert weights(run.folder / "student").keys() == weights(models / "student").keys()
+
+
+@pytest.mark.parametrize("how", ["merge", "keep"])
+def test_an_export_does_with_adapters_what_the_callback_is_told(run, how):
+    keep = f"callbacks.export_student.adapters={how}"
+    run("student=lora", "student.r=2", keep)
+    found = {path.name for path in (run.folder / "student").glob("*.safetensors")}
+    assert found == {"adapter_model.safetensors" if how == "keep" else "model.safetensors"}
+    checkpoint = run.folder / "checkpoints" / "last.ckpt"
+    run("student=lora", "student.r=2", keep, "stage=export", f"ckpt_path={checkpoint}")
+    assert {path.name for path in (run.folder / "student").glob("*.safetensors")} == found
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # bitsandbytes'
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+def test_frozen_sources_in_few_bits(run, models, quantization):
+    sources = [
+        "reference=model",
+        f"reference.model.name={models}/other",
+        f"reference.model.quantization={quantization}",
+    ]
+    run(f"teacher.quantization={quantization}", *sources, "rollout=teacher", "evaluate.teacher=true")
+    student = weights(run.folder / "student")
+    assert any(not torch.equal(student[name], before) for name, before in weights(models / "student").items())
+    names = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert {name.split(".")[0] for name in names} == {"student"}
+    with pytest.raises(ConfigError, match=r"student\.quantization: quantized weights cannot learn"):
+        run(f"+student.quantization={quantization}")
 
 
 def test_a_checkpoint_is_gone_on_from(run):

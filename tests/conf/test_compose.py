@@ -33,6 +33,7 @@ def needs(choice, models, lines):
     """What a choice takes besides itself so that its objects can be made here: its names, and less of everything."""
     own = {
         "student/scratch": [f"student.tokenizer={models}/student"],
+        "teacher/base": ["student=lora"],
         "teacher/none": ["fusion=data"],
         "fusion/data": ["rollout=dataset"],
         "reference/model": [f"reference.model.name={models}/other"],

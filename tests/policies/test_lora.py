@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.policies import adapters_off, head_of, is_read_right, load_lora_policy, load_policy
+from dopd_lightning.policies import base_of, head_of, is_read_right, load_lora_policy, load_policy
 
 IDS = torch.tensor([[40, 41, 42]])
 
@@ -30,18 +30,26 @@ def test_only_adapters_have_a_gradient_and_they_begin_as_no_change(policy, model
     torch.testing.assert_close(logits(policy), logits(load_policy(models / "student")))
 
 
-def test_with_adapters_off_it_is_the_base_and_then_learns_again(policy, models):
+def test_its_base_is_a_policy_of_its_own_that_shares_the_weights(policy, models):
     before = learnt(policy)
+    base = base_of(policy.train())
     with torch.no_grad():
         for name, weight in policy.named_parameters():
             if "lora_" in name:
                 weight += 0.1
-    base = logits(load_policy(models / "student"))
-    assert not torch.allclose(logits(policy), base)
-    with adapters_off(policy):
-        assert torch.equal(logits(policy), base)
-    assert not torch.allclose(logits(policy), base)
+    loaded = load_policy(models / "student")
+    assert torch.equal(logits(base), logits(loaded))
+    assert not torch.allclose(logits(policy), logits(loaded))
+    assert base.state_dict().keys() == loaded.state_dict().keys()
+    assert {*base.parameters()} < {*policy.parameters()}
+    assert not any(module.training for module in base.modules())
+    assert policy.training
     assert learnt(policy) == before
+
+
+def test_there_is_no_base_of_a_policy_without_adapters(models):
+    with pytest.raises(ConfigError, match="teacher: the student has no adapters"):
+        base_of(load_policy(models / "student"))
 
 
 def test_the_head_is_read(policy, tokenizer):

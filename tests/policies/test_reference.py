@@ -66,6 +66,33 @@ def test_another_model_is_frozen(make_policy):
 
 
 @pytest.mark.parametrize("kind", ["snapshot", "ema"])
+def test_what_is_frozen_of_the_student_is_shared_and_what_learns_is_not(make_policy, kind):
+    student, reference = make_policy(), Reference(kind, decay=0.75)
+    student.model.layers[0].requires_grad_(False)
+    start = dict(zip([name for name, _ in student.named_parameters()], weights(student), strict=True))
+    reference.attach(student)
+    with torch.no_grad():
+        for weight in student.parameters():
+            if weight.requires_grad:
+                weight += 1
+    reference.update(student)
+    moved = 0.25 if kind == "ema" else 0
+    ours = dict(student.named_parameters())
+    for name, weight in reference.policy(student).named_parameters():
+        assert (weight is ours[name]) == (".layers.0." in name)
+        torch.testing.assert_close(weight, start[name] + (0 if ".layers.0." in name else moved))
+
+
+def test_what_is_shared_may_not_begin_to_learn(make_policy):
+    student, reference = make_policy(), Reference("snapshot")
+    student.model.layers[0].requires_grad_(False)
+    reference.attach(student)
+    student.model.layers[0].requires_grad_(True)
+    with pytest.raises(ConfigError, match=r"reference\.kind=snapshot: .* have begun to learn"):
+        reference.policy(student)
+
+
+@pytest.mark.parametrize("kind", ["snapshot", "ema"])
 def test_copies_have_no_gradient_and_leave_the_student_as_it_was(make_policy, kind):
     student, reference = make_policy().train(), Reference(kind)
     reference.attach(student)
