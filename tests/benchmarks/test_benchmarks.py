@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import lightning_share, profile_step, step
+from benchmarks import lightning_share, memory, profile_step, step
 
 
 @pytest.fixture
@@ -45,3 +45,11 @@ def test_a_profile_has_parts_rooms_and_operators(report):
     forward = {"student forward", "teacher forward", "reference forward"}
     assert {"rollout", *forward, "fusion", "divergence", "backward", "optimizer"} <= set(rows)
     assert "`aten::mm`" in rows
+
+
+def test_memory_is_less_with_checkpointing_and_with_shares(report):
+    rows, _ = report(memory)
+    ddp, ddp_checkpointing, fsdp, fsdp_checkpointing = map(float, rows["1.7B → 0.6B"])
+    assert ddp >= ddp_checkpointing > fsdp >= fsdp_checkpointing > 0
+    largest = max(float(rows[f"**during {phase}**"][0]) for phase in ("rollouts", "the step", "the update"))
+    assert largest == ddp

@@ -1,0 +1,163 @@
+"""The parts that a process's GPU has to hold, and the most that is there at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedConfig
+
+from dopd_lightning.divergence import LOSS_MEMORY
+from dopd_lightning.errors import check_choice, check_range
+from dopd_lightning.fusion import DOPD
+from dopd_lightning.memory.policy import Batch, Policy
+
+STRATEGIES = ("ddp", "fsdp")
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
+
+_STATES_OF_ADAMW = 2
+_LAYERS_GATHERED = 2
+"""Of a sharded policy: the one that computes, and the next one, on its way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes of one process's GPU, by part.
+
+    Attributes:
+        student, gradients, optimizer, teacher, reference: weights and what belongs to them; always there. (Lightning
+            lets go of gradients only just before the next backward pass.)
+        buckets: the copies of the gradients that DDP sends.
+        gathered_to_write: the student's weights, whole, while it writes under FSDP2.
+        cache: keys and values of the rollouts at their full length, and of one layer again, which grows by copying.
+        gathered_to_score: under FSDP2, embedding and head of each policy, and two decoder layers of the largest.
+        kept: what autograd keeps for the student's backward pass, low-precision copies of its weights included.
+        in_flight: what one decoder layer makes on the way, taken to be what autograd would keep of it; of the policy
+            where it is largest.
+        states: hidden states of the policies, the gradient of the student's, and tables of the sources' likeliest
+            tokens.
+        loss: logits, as far as ``loss_memory`` goes.
+        head_gradient: of the student's head, in float32.
+        update: what AdamW makes on the way, on a GPU: as much as the weights.
+    """
+
+    student: int
+    gradients: int
+    optimizer: int
+    teacher: int
+    reference: int
+    buckets: int
+    gathered_to_write: int
+    cache: int
+    gathered_to_score: int
+    kept: int
+    in_flight: int
+    states: int
+    loss: int
+    head_gradient: int
+    update: int
+
+    @property
+    def always(self) -> int:
+        """What stays from step to step."""
+        return self.student + self.gradients + self.optimizer + self.teacher + self.reference + self.buckets
+
+    @property
+    def rollout(self) -> int:
+        """While the student writes."""
+        return self.always + self.gathered_to_write + self.cache
+
+    @property
+    def step(self) -> int:
+        """From the forward passes to the end of the backward pass."""
+        of_loss = self.states + self.loss + self.head_gradient
+        return self.always + self.gathered_to_score + self.kept + self.in_flight + of_loss
+
+    @property
+    def peak(self) -> int:
+        """The most that is there at once."""
+        return max(self.rollout, self.step, self.always + self.update)
+
+
+def memory_per_gpu(
+    student: PreTrainedConfig,
+    teacher: PreTrainedConfig | None = None,
+    *,
+    reference: PreTrainedConfig | str = "student",
+    processes: int = 1,
+    strategy: str = "ddp",
+    precision: str = "bf16-mixed",
+    teacher_dtype: torch.dtype = torch.bfloat16,
+    prompt_tokens: int,
+    response_tokens: int,
+    rollouts: int,
+    top_k: int = DOPD.top_k,
+    loss_memory: float = LOSS_MEMORY,
+    activation_checkpointing: bool = False,
+) -> Memory:
+    """Bytes that `DOPDModule` needs on each GPU, with AdamW, rollouts by transformers, and every token a real one.
+
+    Args:
+        student: its config; it has float32 weights, but with ``bf16-true``.
+        teacher: likewise, or None.
+        reference: ``student``, ``snapshot``, ``ema``, or the config of a model of its own, of the teacher's dtype.
+        processes: GPUs, of all nodes.
+        strategy: ``ddp`` (or one process) or ``fsdp``.
+        precision: Lightning's ``32-true``, ``bf16-mixed`` or ``bf16-true``.
+        teacher_dtype: of a frozen model; with ``bf16-true`` all are bfloat16.
+        prompt_tokens, response_tokens: lengths, padding included.
+        rollouts: of a process in a micro-batch.
+        top_k: of the likeliest tokens that the sources' tables keep.
+        loss_memory: MiB, as the module's.
+        activation_checkpointing: whether autograd keeps a decoder layer's input alone, and does the rest again.
+
+    Raises:
+        ConfigError: for an unknown strategy, precision or reference, or a number below 1.
+    """
+    check_choice("strategy", strategy, STRATEGIES)
+    check_choice("precision", precision, PRECISIONS)
+    counts = {"processes": processes, "rollouts": rollouts}
+    lengths = {"prompt_tokens": prompt_tokens, "response_tokens": response_tokens}
+    for name, number in (counts | lengths).items():
+        check_range(name, number, at_least=1)
+    own = torch.bfloat16 if precision == "bf16-true" else torch.float32
+    frozen = torch.bfloat16 if precision == "bf16-true" else teacher_dtype
+    batch = Batch(rollouts, prompt_tokens, response_tokens, precision == "bf16-mixed")
+
+    pupil = Policy.of(student, own, batch)
+    sources = [] if teacher is None else [Policy.of(teacher, frozen, batch)]
+    of_reference = 0
+    if isinstance(reference, PreTrainedConfig):
+        sources.append(Policy.of(reference, frozen, batch))
+        of_reference = sources[-1].weights
+    elif check_choice("reference", reference, ("student", "snapshot", "ema")) != "student":
+        of_reference = pupil.weights
+    policies = [pupil, *sources, *([] if isinstance(reference, PreTrainedConfig) else [pupil])]
+
+    sharded = strategy == "fsdp"
+    copies = pupil.root + sum(source.root for source in sources)
+    copies += pupil.root if reference in ("snapshot", "ema") else 0
+
+    def share(weights: int) -> int:
+        return math.ceil(weights / processes) if sharded else weights
+
+    return Memory(
+        student=share(pupil.weights),
+        gradients=share(pupil.weights),
+        optimizer=share(_STATES_OF_ADAMW * pupil.weights),
+        teacher=0 if teacher is None else share(sources[0].weights),
+        reference=share(of_reference),
+        buckets=pupil.weights if not sharded and processes > 1 else 0,
+        gathered_to_write=pupil.weights if sharded else 0,
+        cache=pupil.cache,
+        gathered_to_score=copies + _LAYERS_GATHERED * max(each.layer for each in policies) if sharded else 0,
+        kept=pupil.kept_of_inputs if activation_checkpointing else pupil.kept,
+        in_flight=max(each.kept_of_layer for each in policies),
+        states=sum(each.states for each in policies)
+        + 4 * batch.response_tokens * pupil.width
+        + (len(policies) - 1) * 8 * top_k * batch.response_tokens,
+        loss=int(loss_memory * 2**20),
+        head_gradient=4 * pupil.head,
+        update=share(pupil.weights),
+    )

@@ -1,0 +1,127 @@
+"""One policy: its weights, and what its forward pass leaves behind, told by a model of fake tensors."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
+
+from dopd_lightning.errors import ConfigError
+from dopd_lightning.memory.kept import bytes_of, watching
+from dopd_lightning.views import View, response_states
+
+
+def number_of_parameters(config: PreTrainedConfig) -> int:
+    """Of the causal language model with this config; tied weights count once."""
+    with FakeTensorMode():
+        return sum(weight.numel() for weight in causal_lm(config, torch.float32).parameters())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What policies read and write: rows, tokens before and in the response, and whether autocast is on."""
+
+    rows: int
+    prompt: int
+    response: int
+    mixed: bool
+
+    @property
+    def response_tokens(self) -> int:
+        return self.rows * self.response
+
+    def view(self) -> View:
+        ids = torch.zeros(self.rows, self.prompt + self.response, dtype=torch.long)
+        return View(ids, torch.ones_like(ids), ids, self.response)
+
+    def autocast(self) -> torch.autocast:
+        """As Lightning's: without a cache, so that a weight is cast as often as it is used."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.mixed, cache_enabled=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """A policy's weights and forward pass; bytes, where nothing else is said.
+
+    Attributes:
+        layer: weights of the largest decoder layer.
+        root: weights outside of decoder layers.
+        head: numbers in the output head.
+        width: of hidden states, in numbers.
+        kept: see `Memory`.
+        kept_of_inputs: the same, but of decoder layers their inputs alone.
+        kept_of_layer: the same, of the decoder layer that has most.
+        cache: keys and values.
+        states: of the whole sequence, and once more of the response, as the head's factor.
+    """
+
+    weights: int
+    layer: int
+    root: int
+    head: int
+    width: int
+    kept: int
+    kept_of_inputs: int
+    kept_of_layer: int
+    cache: int
+    states: int
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig, dtype: torch.dtype, batch: Batch) -> Policy:
+        with FakeTensorMode():
+            model = causal_lm(config, dtype)
+            layers = _layers_of(model)
+            with watching(model, layers) as kept, batch.autocast():
+                states = response_states(model, batch.view())
+            with torch.no_grad(), batch.autocast():
+                cache = _cache_of(model, batch.view())
+        weights, of_layers = bytes_of(model.parameters()), [bytes_of(layer.parameters()) for layer in layers]
+        width, size = states.shape[-1], 2 if batch.mixed else states.itemsize
+        return cls(
+            weights=weights,
+            layer=max(of_layers),
+            root=weights - sum(of_layers),
+            head=model.get_output_embeddings().weight.numel(),  # type: ignore[no-untyped-call]
+            width=width,
+            kept=kept.outside + sum(kept.of_layers),
+            kept_of_inputs=kept.outside + kept.inputs,
+            kept_of_layer=max(kept.of_layers),
+            cache=cache,
+            states=states.untyped_storage().nbytes() + batch.response_tokens * width * size,
+        )
+
+
+def causal_lm(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """Untrained, in train mode: dropout is kept for the backward pass, too."""
+    with no_init_weights():
+        model = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype)  # type: ignore[no-untyped-call]
+    model.tie_weights()
+    return cast(PreTrainedModel, model.train())
+
+
+def _layers_of(model: PreTrainedModel) -> list[nn.Module]:
+    names = set(getattr(model, "_no_split_modules", None) or ())
+    layers = [module for module in model.modules() if type(module).__name__ in names]
+    if not layers:
+        raise ConfigError(f"{type(model).__name__} does not name its decoder layers: its memory cannot be told")
+    return layers
+
+
+def _cache_of(model: PreTrainedModel, view: View) -> int:
+    """Of all layers after the whole sequence, and of the largest again."""
+    output = model(
+        input_ids=view.input_ids,
+        attention_mask=view.attention_mask,
+        position_ids=view.position_ids,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    layers = getattr(output.past_key_values, "layers", [])
+    sizes = [bytes_of(part for part in vars(layer).values() if isinstance(part, Tensor)) for layer in layers]
+    return sum(sizes) + max(sizes, default=0)
