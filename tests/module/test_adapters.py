@@ -100,6 +100,23 @@ def test_of_an_average_only_adapters_are_in_a_checkpoint_and_a_run_goes_on_from_
     assert any(weight.any() for name, weight in whole.reference.named_parameters() if "lora_B" in name)
 
 
+def test_an_average_of_adapters_moves_over_a_base_in_bfloat16(make_module, models, fit, examples):
+    student = load_lora_policy(models / "student", r=2, dtype="bfloat16")
+    module = make_module(student, reference=Reference("ema", decay=0.5))
+    assert {weight.dtype for weight in module.reference.averages} == {torch.float32}
+    fit(module, [examples])
+    moved = {name for name, weight in module.reference.named_parameters() if "lora_B" in name and weight.any()}
+    assert moved != set()
+
+
+def test_what_is_shared_stays_so_when_the_module_moves(make_module, models):
+    student = load_lora_policy(models / "student", r=2)
+    module = make_module(student, base_of(student), Reference("ema")).to(torch.float64)
+    for source in (module.teacher, module.reference.policy(student)):
+        assert source.lm_head.weight is student.lm_head.weight
+        assert source.lm_head.weight.dtype == torch.float64
+
+
 def test_the_base_as_teacher_beside_a_snapshot_of_the_same_is_refused(make_module, models):
     student = load_lora_policy(models / "student", r=2)
     with pytest.raises(ConfigError, match=r"reference\.kind: 'snapshot' is the student before training"):
