@@ -122,6 +122,18 @@ def test_processes_sample_each_its_own(strategy, rollout):
     assert_same_student(first, second)
 
 
+@pytest.mark.parametrize("reference", ["student", "snapshot", "ema"])
+def test_adapters_learn_the_same(models, reference):
+    """Of an average, the base is a copy under FSDP2 and shared elsewhere."""
+    case = Case(batches=BATCHES, base=str(models / "student"), reference=reference)
+    expected = alone(case)
+    for strategy in STRATEGIES:
+        for each in in_two(case, strategy):
+            assert_same_metrics(each, expected)
+            assert_same_student(each, expected)
+            assert_same_student(each, expected, "reference")
+
+
 def test_activations_computed_twice_change_nothing_under_fsdp():
     found = in_two(Case(batches=BATCHES, activation_checkpointing=True), "fsdp")[0]
     expected = alone(Case(batches=BATCHES))

@@ -17,7 +17,7 @@ from dopd_lightning.callbacks import ResumableCheckpoint
 from dopd_lightning.checkpoints import WholeCheckpointIO
 from dopd_lightning.data import DOPDDataModule
 from dopd_lightning.fusion import DOPD, FusionRule
-from dopd_lightning.policies import new_policy, new_tokenizer
+from dopd_lightning.policies import load_lora_policy, new_policy, new_tokenizer
 from dopd_lightning.rollout import DatasetRollout, Rollout, RolloutRequest
 from dopd_lightning.sharding import FullyShardedStrategy
 
@@ -74,6 +74,7 @@ class Case:
     Attributes:
         batches: of examples, all processes' together; each takes every so-manieth example of them.
         data: read by a data module instead.
+        base: folder of what the student learns adapters for, instead of being trained whole.
         shares: of the batches, by process and batch, where the shares are not equal.
     """
 
@@ -88,6 +89,7 @@ class Case:
     optimizer: Any = adamw
     teacher_dtype: Any = torch.float32
     activation_checkpointing: bool = False
+    base: str | None = None
     trainer: dict[str, Any] = field(default_factory=dict)
     ckpt_path: str | None = None
     save_to: str | None = None
@@ -117,8 +119,9 @@ def module_of(case: Case) -> DOPDModule:
     L.seed_everything(0, verbose=False)
     tokenizer = new_tokenizer(TEXTS, vocabulary_size=280)
     teacher = new_policy(ARCHITECTURE | {"hidden_size": 48}, tokenizer, seed=1).to(case.teacher_dtype)
+    student = new_policy(ARCHITECTURE, tokenizer, seed=0) if case.base is None else load_lora_policy(case.base, r=4)
     return DOPDModule(
-        new_policy(ARCHITECTURE, tokenizer, seed=0),
+        student,
         teacher,
         new_policy(ARCHITECTURE, tokenizer, seed=2) if case.reference == "model" else case.reference,
         tokenizer=tokenizer,
