@@ -18,6 +18,18 @@ from dopd_lightning.cli.resolvers import register_resolvers
 from dopd_lightning.policies import new_policy, new_tokenizer
 
 TEXTS = ["Add the numbers 1 2 3 step by step.", "Hint: first add 1 and 2, then 3.", "<answer>6</answer>"]
+ARCHITECTURE = {
+    "model_type": "qwen3",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.2,
+    "tie_word_embeddings": True,
+}
 
 
 class MakePolicy(Protocol):
@@ -34,19 +46,7 @@ def make_policy(tokenizer: PreTrainedTokenizerBase) -> MakePolicy:
     """Two Qwen3 layers with weights large enough that each prompt and each seed has a distribution of its own."""
 
     def make(seed: int = 0, **fields: Any) -> PreTrainedModel:
-        architecture = {
-            "model_type": "qwen3",
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "head_dim": 16,
-            "max_position_embeddings": 512,
-            "initializer_range": 0.2,
-            "tie_word_embeddings": True,
-        }
-        return new_policy(architecture | fields, tokenizer, seed=seed).eval()
+        return new_policy(ARCHITECTURE | fields, tokenizer, seed=seed).eval()
 
     return make
 

@@ -20,20 +20,7 @@ from dopd_lightning.fusion import DOPD, FusionRule
 from dopd_lightning.policies import load_lora_policy, new_policy, new_tokenizer
 from dopd_lightning.rollout import DatasetRollout, Rollout, RolloutRequest
 from dopd_lightning.sharding import FullyShardedStrategy
-
-TEXTS = ["Add the numbers 1 2 3 step by step.", "Hint: first add 1 and 2, then 3.", "<answer>6</answer>"]
-ARCHITECTURE = {
-    "model_type": "qwen3",
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 16,
-    "max_position_embeddings": 512,
-    "initializer_range": 0.2,
-    "tie_word_embeddings": True,
-}
+from tests.conftest import ARCHITECTURE, TEXTS
 
 
 def examples(number: int) -> list[dict[str, Any]]:
