@@ -11,7 +11,7 @@ import torch
 from dopd_lightning.fusion import Teacher
 from dopd_lightning.rollout import MixedRollout, StudentRollout, TeacherRollout
 from tests.distributed.together import together
-from tests.distributed.training import Case, evaluate, examples, sgd, train
+from tests.distributed.training import Case, evaluate, examples, gathers_in_generation, sgd, train
 
 BATCHES = [examples(16)[start : start + 4] for start in range(0, 16, 4)]
 STRATEGIES = ["ddp", "fsdp"]
@@ -147,6 +147,12 @@ def test_precisions_train_alike_under_fsdp(precision, teacher):
     expected, found = alone(case), in_two(case, "fsdp")
     for here, there in zip(found[0]["metrics"], expected["metrics"], strict=True):
         assert here["train/loss"] == pytest.approx(there["train/loss"], rel=0.05)
+
+
+def test_generation_gathers_each_weight_once_however_many_tokens_it_writes():
+    """Two layers, and embedding and head: three groups of weights."""
+    case = Case(strategy="fsdp", batches=BATCHES[:1])
+    assert together(2, gathers_in_generation, case, [1, 4, 16]) == [[3, 3, 3]] * 2
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

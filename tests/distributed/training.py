@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
+from torch.distributed.fsdp._fully_shard import _fsdp_param_group as groups
 from torch.utils.data import DataLoader
 
 from dopd_lightning import DOPDModule
@@ -18,7 +19,7 @@ from dopd_lightning.checkpoints import WholeCheckpointIO
 from dopd_lightning.data import DOPDDataModule
 from dopd_lightning.fusion import DOPD, FusionRule
 from dopd_lightning.policies import load_lora_policy, new_policy, new_tokenizer
-from dopd_lightning.rollout import DatasetRollout, Rollout, RolloutRequest
+from dopd_lightning.rollout import DatasetRollout, Rollout, RolloutRequest, Sampling, generate
 from dopd_lightning.sharding import FullyShardedStrategy
 from tests.conftest import ARCHITECTURE, TEXTS
 
@@ -183,3 +184,23 @@ def train_and_go_on(case: Case, steps: Sequence[int], folder: str) -> list[dict[
     whole_run = train(case, ResumableCheckpoint(folder, every_n_steps=1, keep=99))
     resumed = [train(replace(case, ckpt_path=f"{folder}/step={step}.ckpt")) for step in steps]
     return [whole_run, *resumed]
+
+
+def gathers_in_generation(case: Case, tokens: Sequence[int]) -> list[int]:
+    """How often FSDP2 gathers weights while the student writes this many tokens, after a fit."""
+    module, trainer = module_of(case), trainer_of(case)
+    trainer.fit(module, DataLoader(list(case.batches), batch_size=None))
+    counted, gather = [0], groups.foreach_all_gather
+
+    def counting(*args: Any) -> Any:
+        counted[0] += 1
+        return gather(*args)
+
+    groups.foreach_all_gather = counting
+    found = []
+    for number in tokens:
+        counted[0] = 0
+        sampling = Sampling(max_new_tokens=number, temperature=0)
+        generate(module.student, [[1, 2, 3]], sampling, eos_ids=[279], pad_id=0, vocabulary_size=279)
+        found.append(counted[0])
+    return found
