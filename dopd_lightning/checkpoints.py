@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -52,7 +53,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
                 "room, or choose another folder, and go on with ckpt_path=auto"
             ) from error
         finally:
-            part.unlink(missing_ok=True) if part.parent.is_dir() else None
+            with suppress(OSError):  # where there is no such folder, there is nothing to clear away
+                part.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
