@@ -62,7 +62,8 @@ def test_a_peer_has_the_same_gradients(own, peer):
 def test_a_peak_has_the_gradient_of_the_head_unless_it_is_frozen():
     size = LossSize(tokens=4, vocabulary=100_000, width=128, top_k=8)
     learning, frozen = (loss_memory.peak_here(BUCKET, size, frozen) for frozen in (False, True))
-    assert learning - frozen == pytest.approx(4 * size.vocabulary * size.width, rel=0.1)
+    times = (learning - frozen) / (4 * size.vocabulary * size.width)
+    assert 0.5 < times < 1.5  # once: not left out, not twice. The allocator moves each of the two peaks by some MiB
 
 
 def test_memory_is_compared_by_contender_and_by_number_of_tokens(report, monkeypatch):
