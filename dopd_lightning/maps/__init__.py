@@ -1,0 +1,5 @@
+"""Divergence maps: what was known of each response token, kept on disk and shown to people."""
+
+from dopd_lightning.maps.snapshot import QUANTITIES, Alternatives, MappedResponse, Snapshot
+
+__all__ = ["QUANTITIES", "Alternatives", "MappedResponse", "Snapshot"]
