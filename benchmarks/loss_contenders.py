@@ -103,7 +103,7 @@ def ours(name: str, rule: DOPD | Teacher) -> LossContender:
             inputs.mask, inputs.response_ids, student, scores.get("teacher"), scores.get("reference")
         )
         with patch.object(
-            dopd, "route", lambda *_, **__: inputs.regimes
+            dopd, "routing", lambda *_, **__: (inputs.regimes, None)
         ):  # called with both sources' log-probabilities
             terms = rule(statistics).terms
         loss = loss_of(student, {role: scores[role] for role in rule.needs}, terms).loss

@@ -17,11 +17,11 @@ from unittest.mock import patch
 
 from torch.profiler import ProfilerActivity, profile
 
-import dopd_lightning.module
 from benchmarks.contenders import LOSS, fit
 from benchmarks.models import FULL, QUICK
 from benchmarks.parts import Parts, Seconds
 from benchmarks.report import arguments, machine, milliseconds, publish, table
+from dopd_lightning import module, supervision
 from dopd_lightning.data import PromptFormat
 from dopd_lightning.fusion import DOPD, TokenStatistics
 
@@ -36,10 +36,11 @@ def watching_rooms(parts: Parts) -> Iterator[None]:
         def watch(owner: Any, name: str, room: str) -> None:
             stack.enter_context(patch.object(owner, name, parts.timed(room, getattr(owner, name))))
 
-        for name, value in list(vars(dopd_lightning.module).items()):
-            home = value.__module__.split(".") if inspect.isfunction(value) else []
-            if home[:1] == ["dopd_lightning"] and home[1] != "module":
-                watch(dopd_lightning.module, name, home[1])
+        for caller in (module, supervision):
+            for name, value in list(vars(caller).items()):
+                home = value.__module__.split(".") if inspect.isfunction(value) else []
+                if home[:1] == ["dopd_lightning"] and home[1] != "module":
+                    watch(caller, name, home[1])
         for value in vars(TokenStatistics).values():
             if isinstance(value, cached_property):
                 watch(value, "func", "fusion")

@@ -47,20 +47,23 @@ class Evaluation(L.LightningModule):
         policy = self._answerer()
         prompts = [self._token_ids(example, privileged=False) for example in examples]
         greedy = Sampling(max_new_tokens=self.rollout.sampling.max_new_tokens, temperature=0)
-        engine: Engine = TransformersEngine()
         if policy is self.student:
-            engine = self.engine
             self._synchronise()
         with evaluating(policy):
-            written = engine.generate(
-                policy,
-                prompts,
-                greedy,
-                eos_ids=self.eos_ids,
-                pad_id=self.pad_id,
-                vocabulary_size=self.vocabulary_size,
-            )
-        return self.tokenizer.batch_decode(written.ids, skip_special_tokens=True)
+            written = self._write(policy, prompts, greedy)
+        return self.tokenizer.batch_decode(written, skip_special_tokens=True)
+
+    def _write(self, policy: PreTrainedModel, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
+        """One response of the policy to each prompt, in eval mode; the student's by its engine."""
+        engine: Engine = self.engine if policy is self.student else TransformersEngine()
+        return engine.generate(
+            policy,
+            prompts,
+            sampling,
+            eos_ids=self.eos_ids,
+            pad_id=self.pad_id,
+            vocabulary_size=self.vocabulary_size,
+        ).ids
 
     def _answerer(self) -> PreTrainedModel:
         policy = {"student": self.student, "teacher": self.teacher}[self._answering]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from dopd_lightning.fusion import Regime
-from dopd_lightning.processes import number_of_processes, summed
+from dopd_lightning.processes import summed
 from dopd_lightning.record import TokenRecord
 
 
@@ -58,31 +60,62 @@ class Accuracy(Metric):
         return self.right.float() / self.total
 
 
-def step_metrics(loss: Tensor, record: TokenRecord, max_new_tokens: int) -> dict[str, Tensor]:
+def step_metrics(loss: Tensor, record: TokenRecord, max_new_tokens: int) -> dict[str, float]:
     """What one step logs, by name: means over the rollouts or tokens of all processes, each of which has to call it.
 
-    Returns:
-        ``train/loss``, ``train/response_length`` (mean, tokens), ``train/cut_share`` (responses that reached the length
-        limit), ``train/student_logp`` (mean over response tokens, nats), ``train/student_entropy`` (likewise), and
-        where both sources scored, ``train/gap`` (mean, nats) and ``train/share/<regime>``.
+    One sum over processes serves all names. docs/configuration.md has their meanings and units. What the fusion rule
+    does not need is left out, and so are the loss and the gap of a regime without a token.
+
+    Args:
+        loss: this process's, a scalar.
+        record: of this process's rollouts.
+        max_new_tokens: the length limit of responses.
     """
-    mask = record.mask
+    mask, device = record.mask, record.mask.device
     lengths = mask.sum(dim=1)
-    rollouts, tokens = torch.tensor(len(mask), device=mask.device), mask.sum()
-    of_rollouts = {"response_length": lengths, "cut_share": lengths >= max_new_tokens}
-    of_tokens = {"student_logp": record.student_logp, "student_entropy": record.student_entropy}
-    if record.gap is not None:
-        of_tokens["gap"] = record.gap
+    ended = torch.zeros_like(lengths, dtype=torch.bool) if record.ended is None else record.ended
+    of_rollouts = {
+        "response/length": lengths,
+        "response/cut_share": ~ended & (lengths >= max_new_tokens),
+        "response/eos_share": ended,
+    }
+    of_tokens = _of_tokens(record)
+    rows: dict[str, tuple[Tensor, Tensor | int]]
+    rows = {name: (values.sum(), len(mask)) for name, values in of_rollouts.items()}
+    rows |= {name: (values[mask].sum(), mask.sum()) for name, values in of_tokens.items()}
     if record.regimes is not None:
-        of_tokens |= {f"share/{regime.name}": record.regimes == regime for regime in Regime}
-    sums = {
-        "loss": loss / number_of_processes(),
-        **{name: values.sum() for name, values in of_rollouts.items()},
-        **{name: values[mask].sum() for name, values in of_tokens.items()},
+        of_regimes = {"loss": record.loss} | ({} if record.gap is None else {"gap": record.gap})
+        for regime in Regime:
+            there = record.regimes == regime
+            rows |= {f"{name}/{regime.name}": (v[there].sum(), there.sum()) for name, v in of_regimes.items()}
+    rows = {"loss": (loss, 1), **rows}
+    pairs = [[torch.as_tensor(each, dtype=torch.float32, device=device) for each in row] for row in rows.values()]
+    sums = summed(torch.stack([torch.stack(row) for row in pairs])).tolist()
+    means = {f"train/{name}": total / count for name, (total, count) in zip(rows, sums, strict=True) if count}
+    limits = {} if record.thresholds is None else asdict(record.thresholds)
+    return means | {f"train/threshold/{name}": limits[name] for name in _THRESHOLDS if name in limits}
+
+
+_THRESHOLDS = ("gap", "teacher_prob", "reference_prob")
+
+
+def _of_tokens(record: TokenRecord) -> dict[str, Tensor]:
+    """What is averaged over response tokens, by name; each ``(batch, response)``."""
+    policies = {
+        "student": (record.student_logp, record.student_entropy),
+        "teacher": (record.teacher_logp, record.teacher_entropy),
+        "reference": (record.reference_logp, record.reference_entropy),
     }
-    counted = summed(torch.stack([each.float() for each in (rollouts, tokens, *sums.values())]))
-    count = dict.fromkeys(of_rollouts, counted[0]) | dict.fromkeys(of_tokens, counted[1])
-    return {
-        f"train/{name}": (value / count[name].clamp(min=1) if name in count else value)
-        for name, value in zip(sums, counted[2:], strict=True)
-    }
+    values: dict[str, Tensor] = {}
+    for role, (logp, entropy) in policies.items():
+        if logp is not None:
+            values[f"logp/{role}"] = logp
+            if role != "student":
+                values[f"divergence/{role}"] = record.student_logp - logp
+        if entropy is not None:
+            values[f"entropy/{role}"] = entropy
+    if record.gap is not None:
+        values["gap"] = record.gap
+    if record.regimes is not None:
+        values |= {f"share/{regime.name}": record.regimes == regime for regime in Regime}
+    return values

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -22,10 +24,10 @@ from dopd_lightning.consistency import (
     room_for_prompt,
 )
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
-from dopd_lightning.divergence import LOSS_MEMORY, Reduction, loss_of
+from dopd_lightning.divergence import LOSS_MEMORY, Reduction
 from dopd_lightning.errors import DataError
 from dopd_lightning.evaluation import Evaluation
-from dopd_lightning.fusion import DOPD, FusionRule, TokenStatistics
+from dopd_lightning.fusion import DOPD, FusionRule
 from dopd_lightning.metrics import step_metrics
 from dopd_lightning.non_finite import check_finite
 from dopd_lightning.optimizer import adamw
@@ -46,7 +48,8 @@ from dopd_lightning.resuming import Resuming
 from dopd_lightning.rollout import Engine, Rollout, RolloutRequest, StudentRollout, TransformersEngine
 from dopd_lightning.scoring import Scoring
 from dopd_lightning.sharding import is_sharded, let_go, shard
-from dopd_lightning.views import Responses, View, view_of
+from dopd_lightning.supervision import Supervision, Wanted
+from dopd_lightning.views import Responses, view_of
 
 ROLES = ("student", "teacher", "reference")
 
@@ -144,7 +147,9 @@ class DOPDModule(Evaluation, Resuming):
         self.eos_ids = end_of_sequence_ids(self.student, self.tokenizer)
         pad = self.tokenizer.pad_token_id
         self.pad_id: int = pad if pad is not None else self.eos_ids[0]
-        self._scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
+        scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
+        self._supervision = Supervision(self.fusion, scoring, reduction)
+        self._wanted: tuple[int, int | None] | None = None
         self._warned = False
         self.train()
 
@@ -156,37 +161,74 @@ class DOPDModule(Evaluation, Resuming):
         if not examples and number_of_processes() == 1:
             raise DataError("batch: there is no example in it; only one of several processes may have none")
         self._warn_without_privileged_text(examples)
+        wanted, self._wanted = self._wanted, None
         prompts = {role: self._prompts(examples, role) for role in ROLES}
-        responses = self._roll_out(examples, prompts)
-        views = {role: self._view(prompts[role], responses) for role in ROLES}
-        policies = self._policies()
-        sources = self._scoring(policies, views, responses, getattr(self.fusion, "tables", {}))
-        student = sources.pop("student")
-        teacher, reference = sources.get("teacher"), sources.get("reference")
-
-        statistics = TokenStatistics(responses.mask, responses.ids, student, teacher, reference)
-        supervision = self.fusion(statistics)
-        loss, per_token = loss_of(student, sources, supervision.terms, self.reduction)
-        record = TokenRecord(
-            response_ids=responses.ids,
-            mask=responses.mask,
-            loss=per_token,
-            student_logp=statistics.student_logp,
-            student_entropy=statistics.student_entropy,
-            teacher_logp=None if teacher is None else statistics.teacher_logp,
-            reference_logp=None if reference is None else statistics.reference_logp,
-            gap=None if teacher is None or reference is None else statistics.gap,
-            regimes=supervision.regimes,
-        )
+        began = time.perf_counter()
+        written = self._roll_out(examples, prompts)
+        seconds = time.perf_counter() - began
+        loss, record = self._supervise(examples, prompts, written, wanted, seconds)
         folder = self.trainer.default_root_dir if self._trainer is not None else "."
         check_finite(loss, record, self.global_step, examples, folder)
         if record.regimes is not None:
             self.regime_counts.update(record.regimes)
         self._log_step(loss.detach(), record)
+        return {"loss": loss, "record": record}
+
+    def detail_next(self, alternatives: int, prompts: int | None = None) -> None:
+        """Have the next training step's record tell the details of the first response to each of its first prompts.
+
+        Args:
+            alternatives: how many of each policy's likeliest tokens.
+            prompts: how many prompts; all if not given.
+        """
+        self._wanted = alternatives, prompts
+
+    @torch.no_grad()
+    def observe(self, examples: Sequence[Example], alternatives: int) -> TokenRecord:
+        """The record of one response of the student to each example, as training would make it; nothing is learned.
+
+        Under several processes all have to call it. A rule that routes compares the tokens with means over these.
+
+        Args:
+            examples: as in a batch.
+            alternatives: how many of each policy's likeliest tokens the details hold.
+        """
+        with evaluating(self.student):
+            prompts = {role: self._prompts(examples, role) for role in ROLES}
+            self._synchronise()
+            written = self._write(self.student, prompts["student"], self.rollout.sampling)
+            _, record = self._supervise(examples, prompts, written, (alternatives, None), 0.0)
+        let_go(self.student)
+        return record
+
+    def _supervise(
+        self,
+        examples: Sequence[Example],
+        prompts: dict[str, list[list[int]]],
+        written: list[list[int]],
+        wanted: tuple[int, int | None] | None,
+        seconds: float,
+    ) -> tuple[Tensor, TokenRecord]:
+        """Loss and record of what was written: as many responses to each example, one after the other."""
+        each = len(written) // len(examples) if examples else 1
+        responses = Responses.from_lists(written, self.pad_id).to(self.device)
+        views = {
+            role: view_of([prompt for prompt in prompts[role] for _ in range(each)], responses, self.pad_id)
+            for role in ROLES
+        }
+        policies = self._policies()
+        rows = None if wanted is None else Wanted(range(len(written))[::each][: wanted[1]], wanted[0])
+        loss, record = self._supervision(policies, views, responses, rows)
         for policy in policies.values():
             if policy is not self.student:  # whose backward pass is still to come
                 let_go(policy)
-        return {"loss": loss, "record": record}
+        ended = [bool(response) and response[-1] in self.eos_ids for response in written]
+        return loss, replace(
+            record,
+            ended=torch.tensor(ended, dtype=torch.bool, device=self.device),
+            examples=[example for example in examples for _ in range(each)],
+            rollout_seconds=seconds,
+        )
 
     def _prompts(self, examples: Sequence[Example], role: str) -> list[list[int]]:
         """Token ids of each example's prompt as the policy in this role sees it."""
@@ -204,7 +246,7 @@ class DOPDModule(Evaluation, Resuming):
             )
         return ids
 
-    def _roll_out(self, examples: Sequence[Example], prompts: dict[str, list[list[int]]]) -> Responses:
+    def _roll_out(self, examples: Sequence[Example], prompts: dict[str, list[list[int]]]) -> list[list[int]]:
         request = RolloutRequest(
             student=self.student,
             teacher=self.teacher,
@@ -220,12 +262,7 @@ class DOPDModule(Evaluation, Resuming):
         if self.rollout.needs_student:
             self._synchronise()
         with evaluating(self.student):
-            return Responses.from_lists(self.rollout(request), self.pad_id).to(self.device)
-
-    def _view(self, prompts: list[list[int]], responses: Responses) -> View:
-        """The responses behind their prompts: each prompt has ``samples_per_prompt`` of them."""
-        prompt_of_each = [prompt for prompt in prompts for _ in range(self.rollout.samples_per_prompt)]
-        return view_of(prompt_of_each, responses, self.pad_id)
+            return self.rollout(request)
 
     def _policies(self) -> dict[str, PreTrainedModel]:
         """The student, and the sources that the fusion rule has a use for."""

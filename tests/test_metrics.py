@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from dopd_lightning.fusion import Thresholds
 from dopd_lightning.metrics import Accuracy, RegimeCounts, step_metrics
 from dopd_lightning.record import TokenRecord
 
@@ -10,11 +13,15 @@ MASK = torch.tensor([[1, 1, 1], [1, 0, 0]]).bool()
 RECORD = TokenRecord(
     response_ids=torch.zeros(2, 3, dtype=torch.long),
     mask=MASK,
-    loss=torch.zeros(2, 3),
+    loss=torch.tensor([[1.0, 3.0, 5.0], [7.0, 99.0, 99.0]]),
     student_logp=torch.tensor([[-1.0, -2.0, -3.0], [-6.0, -99.0, -99.0]]),
     student_entropy=torch.tensor([[0.5, 1.5, 1.0], [1.0, 99.0, 99.0]]),
+    teacher_logp=torch.tensor([[-2.0, -3.0, -4.0], [-7.0, -99.0, -99.0]]),
+    teacher_entropy=torch.tensor([[0.5, 0.5, 0.5], [0.5, 99.0, 99.0]]),
     gap=torch.tensor([[0.5, 0.5, 1.0], [2.0, 99.0, 99.0]]),
     regimes=torch.tensor([[0, 0, 2], [3, -1, -1]]),
+    thresholds=Thresholds(gap=0.7, teacher_prob=0.8, reference_prob=0.9),
+    ended=torch.tensor([False, True]),
 )
 
 
@@ -36,27 +43,49 @@ def test_accuracy_stays_exact_where_a_bfloat16_mean_would_stop_counting_at_256()
 
 
 def test_step_metrics_are_means_over_response_tokens_alone():
-    metrics = {name: value.item() for name, value in step_metrics(torch.tensor(0.25), RECORD, 3).items()}
-    assert metrics == pytest.approx(
+    assert step_metrics(torch.tensor(0.25), RECORD, 3) == pytest.approx(
         {
             "train/loss": 0.25,
-            "train/response_length": 2.0,
-            "train/cut_share": 0.5,
-            "train/student_logp": -3.0,
-            "train/student_entropy": 1.0,
+            "train/response/length": 2.0,
+            "train/response/cut_share": 0.5,
+            "train/response/eos_share": 0.5,
+            "train/logp/student": -3.0,
+            "train/logp/teacher": -4.0,
+            "train/divergence/teacher": 1.0,
+            "train/entropy/student": 1.0,
+            "train/entropy/teacher": 0.5,
             "train/gap": 1.0,
             "train/share/LH": 0.5,
             "train/share/LL": 0.0,
             "train/share/HT": 0.25,
             "train/share/HS": 0.25,
+            "train/loss/LH": 2.0,
+            "train/loss/HT": 5.0,
+            "train/loss/HS": 7.0,
+            "train/gap/LH": 0.5,
+            "train/gap/HT": 1.0,
+            "train/gap/HS": 2.0,
+            "train/threshold/gap": 0.7,
+            "train/threshold/teacher_prob": 0.8,
+            "train/threshold/reference_prob": 0.9,
         }
     )
+
+
+def test_a_response_that_ends_at_the_length_limit_is_not_cut():
+    record = replace(RECORD, ended=torch.tensor([True, True]))
+    metrics = step_metrics(torch.tensor(0.25), record, 3)
+    assert (metrics["train/response/cut_share"], metrics["train/response/eos_share"]) == (0, 1)
+
+
+def test_a_regime_without_a_token_has_a_share_but_no_loss_and_no_gap():
+    metrics = step_metrics(torch.tensor(0.25), RECORD, 3)
+    assert metrics["train/share/LL"] == 0
+    assert not {"train/loss/LL", "train/gap/LL"} & set(metrics)
 
 
 def test_step_metrics_of_a_rule_that_does_not_route_and_of_no_token():
     zeros = torch.zeros(1, 1)
     record = TokenRecord(zeros, zeros.bool(), loss=zeros, student_logp=zeros, student_entropy=zeros)
-    metrics = step_metrics(zeros.sum(), record, max_new_tokens=3)
-    names = "loss", "response_length", "cut_share", "student_logp", "student_entropy"
-    assert set(metrics) == {f"train/{name}" for name in names}
-    assert all(torch.isfinite(value) for value in metrics.values())
+    responses = {f"train/response/{name}": 0 for name in ("length", "cut_share", "eos_share")}
+    assert step_metrics(zeros.sum(), record, max_new_tokens=3) == {"train/loss": 0, **responses}

@@ -39,6 +39,12 @@ class LogitScores:
         """``(tokens,)``, in nats."""
         return entropy(self._log_probs())
 
+    def likeliest(self, top_k: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Scores.likeliest`."""
+        rows = log_probs(self.loss_logits.detach()[self.mask][tokens])
+        logps, ids = rows.topk(min(top_k, rows.shape[-1]))
+        return ids, logps
+
     @property
     def loss_logits(self) -> Tensor:
         """``(batch, response, vocab)``, at the loss temperature."""

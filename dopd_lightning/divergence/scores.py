@@ -128,6 +128,21 @@ class Scores:
         logits = self.head.logits_at(self.states[tokens], ids).div_(self.temperature)
         return logits.sub_(self._normalizer[tokens].unsqueeze(-1)).clamp_(min=LOG_PROB_FLOOR)
 
+    @torch.no_grad()
+    def likeliest(self, top_k: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids and log-probabilities at the loss temperature, likeliest first, both ``(n, K)``, for ``tokens`` ``(n,)``.
+
+        K is ``top_k``, or the vocabulary where that is smaller.
+        """
+        top_k = min(top_k, self.head.vocabulary_size)
+        ids = torch.empty(len(tokens), top_k, dtype=torch.long, device=tokens.device)
+        logps = torch.empty(len(tokens), top_k, dtype=self._logp.dtype, device=tokens.device)
+        space = Workspace(self.memory, self.head.vocabulary_size, self.states)
+        with torch.autocast(self.states.device.type, enabled=False):
+            for places, (rows,) in space.chunks(torch.arange(len(tokens), device=tokens.device), 1):
+                logps[places], ids[places] = self.log_probs(tokens[places], rows).topk(top_k)
+        return ids, logps
+
     def _of(self, values: Tensor) -> Tensor:
         self._learn(torch.arange(len(self.ids), device=self.ids.device))
         return values

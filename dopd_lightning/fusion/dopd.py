@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, get_args
 
 from dopd_lightning.divergence.term import Divergence, Kind, Source, Support, Tail, Term, TopKOf
 from dopd_lightning.errors import ConfigError, check_choice, check_range
-from dopd_lightning.fusion.routing import NORMALIZE, OUTLIER_FRACTION, Normalize, Regime, check_routing, route
+from dopd_lightning.fusion.routing import NORMALIZE, OUTLIER_FRACTION, Normalize, Regime, check_routing, routing
 from dopd_lightning.fusion.rule import Supervision, table_sizes
 from dopd_lightning.fusion.statistics import TokenStatistics
 
@@ -115,7 +115,7 @@ class DOPD:
         return {role: size for each in sizes for role, size in each.items()}
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
-        regimes = route(
+        regimes, limits = routing(
             statistics.teacher_logp,
             statistics.reference_logp,
             statistics.mask,
@@ -132,4 +132,4 @@ class DOPD:
             for regime, row in self._table.items()
             if regime.name in self.regimes
         ]
-        return Supervision(terms, regimes)
+        return Supervision(terms, regimes, limits)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -61,6 +61,13 @@ class Thresholds:
     reference_prob: float
     teacher_scale: float = 1.0
     reference_scale: float = 1.0
+
+
+class Routing(NamedTuple):
+    """What `routing` decided: ``(batch, response)`` regimes, and what tokens were compared with."""
+
+    regimes: Tensor
+    thresholds: Thresholds
 
 
 def advantage_gap(teacher_logp: Tensor, reference_logp: Tensor) -> Tensor:
@@ -135,7 +142,23 @@ def route(
     outlier_fraction: float = OUTLIER_FRACTION,
     normalize: Normalize = NORMALIZE,
 ) -> Tensor:
-    """Regime of each response token.
+    """Regime of each response token: the first part of what `routing` returns, which has the arguments.
+
+    Returns:
+        ``(batch, response)``, int64: values of `Regime`, -1 where masked.
+    """
+    return routing(teacher_logp, reference_logp, mask, outlier_fraction=outlier_fraction, normalize=normalize).regimes
+
+
+def routing(
+    teacher_logp: Tensor,
+    reference_logp: Tensor,
+    mask: Tensor,
+    *,
+    outlier_fraction: float = OUTLIER_FRACTION,
+    normalize: Normalize = NORMALIZE,
+) -> Routing:
+    """Regime of each response token, and the thresholds that decided.
 
     With A the advantage gap, q the probability of the sampled token under a source, and means over the batch's response
     tokens (outliers left out of the means only: every token is routed)::
@@ -153,7 +176,7 @@ def route(
         normalize: how the two probabilities are scaled before they are added, see `thresholds`.
 
     Returns:
-        ``(batch, response)``, int64: values of `Regime`, -1 where masked.
+        Regimes ``(batch, response)``, int64: values of `Regime`, -1 where masked; and the thresholds.
 
     Raises:
         ConfigError: for a setting out of range.
@@ -181,4 +204,4 @@ def route(
     )
     full = torch.full(mask.shape, MASKED, dtype=torch.int64, device=mask.device)
     full[mask] = regimes.to(mask.device)
-    return full
+    return Routing(full, limits)

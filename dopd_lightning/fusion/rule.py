@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from dopd_lightning.divergence.term import Divergence, Term
+from dopd_lightning.fusion.routing import Thresholds
 from dopd_lightning.fusion.statistics import TokenStatistics
 
 
@@ -18,10 +19,12 @@ class Supervision:
     Attributes:
         terms: the loss of a token is the sum over these; weights are 0 where masked.
         regimes: ``(batch, response)``, int64, -1 where masked, from rules that route.
+        thresholds: what these rules compared tokens with.
     """
 
     terms: list[Term]
     regimes: Tensor | None = None
+    thresholds: Thresholds | None = None
 
 
 def table_sizes(divergence: Divergence, *sources: str) -> dict[str, int]:

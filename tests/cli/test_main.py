@@ -74,7 +74,7 @@ def test_optuna_searches_and_receives_the_objective(command, tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
     (documented,) = re.findall(r"^python -m dopd_lightning -m \+experiment=quickstart (.*optuna.*\n.*)", page, re.M)
     search = shlex.split(documented.replace("\\\n", "").replace("n_trials=10", "n_trials=2"), comments=True)
-    settings = ["hydra.sweeper.sampler.seed=0", "objective=train/response_length", "name=search"]
+    settings = ["hydra.sweeper.sampler.seed=0", "objective=train/response/length", "name=search"]
     ended = command(*search, *settings, multirun=True)
     assert ended.returncode == 0, ended.stderr
     (folder,) = (tmp_path / "runs" / "search").glob("multirun_*")

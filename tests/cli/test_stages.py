@@ -86,7 +86,7 @@ def test_it_returns_the_metric_that_the_objective_names(run):
 
 def test_an_objective_that_was_not_measured_is_said_and_is_nothing(run, caplog):
     assert run("objective=val/accurracy", sets=("train", "val")) is None
-    assert "objective: this run measured no 'val/accurracy'; it measured train/cut_share" in caplog.text
+    assert "objective: this run measured no 'val/accurracy'; it measured train/divergence/reference" in caplog.text
 
 
 @pytest.mark.parametrize("who", ["teacher", "student_before", "student_after"])

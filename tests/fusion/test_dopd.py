@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.fusion import DOPD, Regime, Supervision, TokenStatistics, dopd, route
+from dopd_lightning.fusion import DOPD, Regime, Supervision, TokenStatistics, dopd
+from dopd_lightning.fusion.routing import routing
 
 LH, LL, HT, HS = Regime
 
@@ -73,7 +74,7 @@ def test_options_reach_the_divergences():
 
 def test_options_reach_the_routing(monkeypatch):
     asked = {}
-    monkeypatch.setattr(dopd, "route", lambda *tensors, **options: asked.update(options) or route(*tensors))
+    monkeypatch.setattr(dopd, "routing", lambda *tensors, **options: asked.update(options) or routing(*tensors))
     DOPD(outlier_fraction=0.25, normalize="minmax")(STATISTICS)
     assert asked == {"outlier_fraction": 0.25, "normalize": "minmax"}
 

@@ -124,8 +124,8 @@ def test_a_step_is_logged(make_module, fit, examples):
     trainer = fit(module, [examples])
     metrics = trainer.logged_metrics
     assert metrics["train/loss"] > 0
-    assert metrics["train/response_length"] == pytest.approx((2 + 8 + 1) / 3)
-    assert metrics["train/cut_share"] == pytest.approx(1 / 3)
+    assert metrics["train/response/length"] == pytest.approx((2 + 8 + 1) / 3)
+    assert metrics["train/response/cut_share"] == pytest.approx(1 / 3)
     assert sum(metrics[f"train/share/{regime}"] for regime in ("LH", "LL", "HT", "HS")) == pytest.approx(1)
     assert module.regime_counts.compute().sum() == 2 + 8 + 1
 
