@@ -1,6 +1,8 @@
 """Lightning callbacks, for this project's runs and anyone's; imported as ``dopd_lightning.callbacks``."""
 
+from dopd_lightning.callbacks.collapse_guard import CollapseGuard
 from dopd_lightning.callbacks.export_student import ExportStudent, save_student
 from dopd_lightning.callbacks.resumable_checkpoint import ResumableCheckpoint, RunStopped
+from dopd_lightning.callbacks.speed import Speed
 
-__all__ = ["ExportStudent", "ResumableCheckpoint", "RunStopped", "save_student"]
+__all__ = ["CollapseGuard", "ExportStudent", "ResumableCheckpoint", "RunStopped", "Speed", "save_student"]

@@ -1,0 +1,62 @@
+"""Tokens a second, and memory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import lightning as L
+import torch
+
+
+class Speed(L.Callback):
+    """Logs, of each step, response tokens a second over all processes, and the most memory that a process has taken.
+
+    ``train/tokens_per_second`` is of the whole step; ``…/rollout`` of writing responses alone, ``…/learning`` of the
+    rest: scoring, loss, backward pass, optimizer. ``train/peak_memory`` is in GiB: allocated by torch on a CUDA device
+    since the start, else the process's resident memory. The rate of the whole step is shown in the progress bar.
+    """
+
+    def __init__(self) -> None:
+        self._began = 0.0
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._began = _now(pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        record = outputs["record"]
+        tokens = float(record.mask.sum())
+        step = _now(pl_module.device) - self._began
+        seconds = {"": step, "/rollout": record.rollout_seconds, "/learning": step - record.rollout_seconds}
+        for part, took in seconds.items():
+            # Processes take their steps together, so that their rates add up.
+            rate = tokens / max(took, 1e-9)
+            name = f"train/tokens_per_second{part}"
+            pl_module.log(name, rate, prog_bar=not part, batch_size=1, sync_dist=True, reduce_fx="sum")
+        memory = _peak_memory(pl_module.device)
+        if memory is not None:
+            pl_module.log("train/peak_memory", memory, batch_size=1, sync_dist=True, reduce_fx="max")
+
+
+def _now(device: torch.device) -> float:
+    """When all work that was begun on the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _peak_memory(device: torch.device) -> float | None:
+    """GiB; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
