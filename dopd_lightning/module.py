@@ -27,7 +27,7 @@ from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, ge
 from dopd_lightning.divergence import LOSS_MEMORY, Reduction
 from dopd_lightning.errors import DataError
 from dopd_lightning.evaluation import Evaluation
-from dopd_lightning.fusion import DOPD, FusionRule
+from dopd_lightning.fusion import DOPD, FusionRule, Thresholds
 from dopd_lightning.metrics import step_metrics
 from dopd_lightning.non_finite import check_finite
 from dopd_lightning.optimizer import adamw
@@ -166,7 +166,8 @@ class DOPDModule(Evaluation, Resuming):
         began = time.perf_counter()
         written = self._roll_out(examples, prompts)
         seconds = time.perf_counter() - began
-        loss, record = self._supervise(examples, prompts, written, wanted, seconds)
+        loss, record = self._supervise(examples, prompts, written, wanted)
+        record = replace(record, rollout_seconds=seconds)
         folder = self.trainer.default_root_dir if self._trainer is not None else "."
         check_finite(loss, record, self.global_step, examples, folder)
         if record.regimes is not None:
@@ -184,20 +185,24 @@ class DOPDModule(Evaluation, Resuming):
         self._wanted = alternatives, prompts
 
     @torch.no_grad()
-    def observe(self, examples: Sequence[Example], alternatives: int) -> TokenRecord:
+    def observe(
+        self, examples: Sequence[Example], alternatives: int, thresholds: Thresholds | None = None
+    ) -> TokenRecord:
         """The record of one response of the student to each example, as training would make it; nothing is learned.
 
-        Under several processes all have to call it. A rule that routes compares the tokens with means over these.
+        Under several processes all have to call it.
 
         Args:
             examples: as in a batch.
             alternatives: how many of each policy's likeliest tokens the details hold.
+            thresholds: what a rule that routes compares tokens with, such as a training step's; means over these
+                responses if not given.
         """
         with evaluating(self.student):
             prompts = {role: self._prompts(examples, role) for role in ROLES}
             self._synchronise()
             written = self._write(self.student, prompts["student"], self.rollout.sampling)
-            _, record = self._supervise(examples, prompts, written, (alternatives, None), 0.0)
+            _, record = self._supervise(examples, prompts, written, (alternatives, None), thresholds)
         let_go(self.student)
         return record
 
@@ -207,7 +212,7 @@ class DOPDModule(Evaluation, Resuming):
         prompts: dict[str, list[list[int]]],
         written: list[list[int]],
         wanted: tuple[int, int | None] | None,
-        seconds: float,
+        thresholds: Thresholds | None = None,
     ) -> tuple[Tensor, TokenRecord]:
         """Loss and record of what was written: as many responses to each example, one after the other."""
         each = len(written) // len(examples) if examples else 1
@@ -218,7 +223,7 @@ class DOPDModule(Evaluation, Resuming):
         }
         policies = self._policies()
         rows = None if wanted is None else Wanted(range(len(written))[::each][: wanted[1]], wanted[0])
-        loss, record = self._supervision(policies, views, responses, rows)
+        loss, record = self._supervision(policies, views, responses, rows, thresholds)
         for policy in policies.values():
             if policy is not self.student:  # whose backward pass is still to come
                 let_go(policy)
@@ -227,7 +232,6 @@ class DOPDModule(Evaluation, Resuming):
             record,
             ended=torch.tensor(ended, dtype=torch.bool, device=self.device),
             examples=[example for example in examples for _ in range(each)],
-            rollout_seconds=seconds,
         )
 
     def _prompts(self, examples: Sequence[Example], role: str) -> list[list[int]]:

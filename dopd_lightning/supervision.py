@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from dopd_lightning.details import token_details
 from dopd_lightning.divergence import Reduction, loss_of
-from dopd_lightning.fusion import FusionRule, TokenStatistics
+from dopd_lightning.fusion import FusionRule, Thresholds, TokenStatistics
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.scoring import Scoring
 from dopd_lightning.views import Responses, View
@@ -42,6 +42,7 @@ class Supervision:
         views: Mapping[str, View],
         responses: Responses,
         wanted: Wanted | None = None,
+        thresholds: Thresholds | None = None,
     ) -> tuple[Tensor, TokenRecord]:
         """The loss, a scalar with the student's graph, and the record, detached.
 
@@ -50,11 +51,12 @@ class Supervision:
             views: what each role reads.
             responses: ``(batch, response)``.
             wanted: details.
+            thresholds: for a rule that routes, instead of means over these responses.
         """
         sources = self.scoring(policies, views, responses, getattr(self.fusion, "tables", {}))
         student = sources.pop("student")
         teacher, reference = sources.get("teacher"), sources.get("reference")
-        statistics = TokenStatistics(responses.mask, responses.ids, student, teacher, reference)
+        statistics = TokenStatistics(responses.mask, responses.ids, student, teacher, reference, thresholds)
         supervision = self.fusion(statistics)
         loss, per_token = loss_of(student, sources, supervision.terms, self.reduction)
         details = None

@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor
+from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -161,6 +161,8 @@ def _data(config: DictConfig) -> DOPDDataModule:
 def _trainer(config: DictConfig, data: DOPDDataModule) -> L.Trainer:
     """The run's Trainer, with what is configured and nothing that Lightning would add."""
     logger, callbacks = _named(config, "logger"), _named(config, "callbacks")
+    if not config.trainer.get("enable_progress_bar", True):  # one flag is to be enough
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     checkpoints = any(isinstance(callback, Checkpoint) for callback in callbacks)
     no_validation = {"limit_val_batches": 0} if data.sets["val"] is None else {}
     trainer = make_trainer(

@@ -53,7 +53,16 @@ class Summary:
             table.add_row(who.replace("_", " "), f"{accuracy:.1%} of {self.problems} held-out problems")
         for regime, share in self.regimes.items():
             table.add_row(f"regime {regime}", f"{share:.1%} of response tokens")
-        for name in ("student", "summary.json", "config.yaml", "checkpoints", "csv", "tensorboard", "wandb"):
+        for name in (
+            "divergence_map.html",
+            "student",
+            "summary.json",
+            "config.yaml",
+            "checkpoints",
+            "csv",
+            "tensorboard",
+            "wandb",
+        ):
             if (folder / name).exists():
                 table.add_row(name, os.path.relpath(folder / name))
         Console().print(table)

@@ -121,6 +121,7 @@ class DOPD:
             statistics.mask,
             outlier_fraction=self.outlier_fraction,
             normalize=self.normalize,
+            limits=statistics.thresholds,
         )
         terms = [
             Term(

@@ -157,6 +157,7 @@ def routing(
     *,
     outlier_fraction: float = OUTLIER_FRACTION,
     normalize: Normalize = NORMALIZE,
+    limits: Thresholds | None = None,
 ) -> Routing:
     """Regime of each response token, and the thresholds that decided.
 
@@ -174,6 +175,7 @@ def routing(
         mask: ``(batch, response)``, true at response tokens.
         outlier_fraction: share of tokens, those of largest gap, left out of the means.
         normalize: how the two probabilities are scaled before they are added, see `thresholds`.
+        limits: another batch's thresholds, instead of this one's.
 
     Returns:
         Regimes ``(batch, response)``, int64: values of `Regime`, -1 where masked; and the thresholds.
@@ -187,9 +189,10 @@ def routing(
     teacher = teacher_logp.detach()[mask].float().cpu()
     reference = reference_logp.detach()[mask].float().cpu()
     gap, teacher_prob, reference_prob = advantage_gap(teacher, reference), teacher.exp(), reference.exp()
-    # The tokens of every process: routing must not depend on how many there are.
-    everyones = torch.cat(gathered_objects(torch.stack([gap, teacher_prob, reference_prob], dim=1)))
-    limits = thresholds(*everyones.unbind(dim=1), outlier_fraction=outlier_fraction, normalize=normalize)
+    if limits is None:
+        # The tokens of every process: routing must not depend on how many there are.
+        everyones = torch.cat(gathered_objects(torch.stack([gap, teacher_prob, reference_prob], dim=1)))
+        limits = thresholds(*everyones.unbind(dim=1), outlier_fraction=outlier_fraction, normalize=normalize)
 
     light = gap.double() < limits.gap
     likely = (

@@ -11,7 +11,7 @@ from torch import Tensor
 from dopd_lightning.divergence import AnyScores, Divergence, LogitScores, Term, loss_of
 from dopd_lightning.divergence.distribution import check_same_shape
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.fusion.routing import advantage_gap
+from dopd_lightning.fusion.routing import Thresholds, advantage_gap
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class TokenStatistics:
         student: scores of the bare student.
         teacher: scores of the privileged teacher, or None if it does not take part.
         reference: scores of the privileged reference, or None if it does not take part.
+        thresholds: what a rule that routes is to compare tokens with, or None for means over these.
     """
 
     mask: Tensor
@@ -34,6 +35,7 @@ class TokenStatistics:
     student: AnyScores
     teacher: AnyScores | None
     reference: AnyScores | None
+    thresholds: Thresholds | None = None
 
     @classmethod
     def from_logits(

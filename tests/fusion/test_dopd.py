@@ -76,7 +76,7 @@ def test_options_reach_the_routing(monkeypatch):
     asked = {}
     monkeypatch.setattr(dopd, "routing", lambda *tensors, **options: asked.update(options) or routing(*tensors))
     DOPD(outlier_fraction=0.25, normalize="minmax")(STATISTICS)
-    assert asked == {"outlier_fraction": 0.25, "normalize": "minmax"}
+    assert asked == {"outlier_fraction": 0.25, "normalize": "minmax", "limits": None}
 
 
 def test_ablation_some_regimes_only():

@@ -1,0 +1,74 @@
+"""Divergence maps in loggers, as far as each can carry them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+
+from dopd_lightning.maps import COLUMNS, Snapshot, averages, heatmap, render_page, rows, shown_alone
+
+
+class MapLoggers:
+    """Means to each logger; to Weights & Biases also page, table and picture, to TensorBoard picture and texts.
+
+    Args:
+        loggers: the Trainer's.
+        title: of pages.
+    """
+
+    def __init__(self, loggers: Sequence[Logger], title: str) -> None:
+        self.loggers = loggers
+        self.title = title
+        self._tables: dict[int, Any] = {}  # W&B's that grow, by the logger's place
+
+    def log(self, snapshots: Sequence[Snapshot]) -> None:
+        """Log the last of ``snapshots``, with what it adds to the others."""
+        last = snapshots[-1]
+        means, picture = averages(last.responses), None
+        if any(isinstance(logger, WandbLogger | TensorBoardLogger) for logger in self.loggers):
+            picture = heatmap(snapshots)
+        for place, logger in enumerate(self.loggers):
+            if means:
+                logger.log_metrics(means, last.step)
+            if isinstance(logger, WandbLogger):
+                media = self._wandb_media(place, last)
+                if picture is not None:
+                    import wandb
+
+                    media["map/heatmap"] = wandb.Image(picture)
+                logger.experiment.log(media | {"trainer/global_step": last.step})
+            elif isinstance(logger, TensorBoardLogger):
+                _log_texts(logger, last)
+                if picture is not None:
+                    logger.experiment.add_image("map/heatmap", picture, last.step, dataformats="HWC")
+
+    def _wandb_media(self, place: int, last: Snapshot) -> dict[str, Any]:
+        import wandb  # takes a second, which runs without it need not wait for
+
+        if place not in self._tables:
+            self._tables[place] = wandb.Table(list(COLUMNS), log_mode="INCREMENTAL")
+        for row in list(rows(last))[: wandb.Table.MAX_ROWS]:  # W&B shows no more of one increment
+            self._tables[place].add_data(*row)
+        page = wandb.Html(render_page([last], title=self.title), inject=False)
+        return {"map/tokens": self._tables[place], "map/page": page}
+
+    def end(self, snapshots: Sequence[Snapshot]) -> None:
+        """Log what is worth logging once, when no snapshot will follow: W&B's table, whole and immutable."""
+        for logger in self.loggers:
+            if isinstance(logger, WandbLogger):
+                import wandb
+
+                data = [row for snapshot in snapshots for row in rows(snapshot)][-wandb.Table.MAX_ROWS :]
+                table = wandb.Table(list(COLUMNS), data)
+                logger.experiment.log({"map/all_tokens": table, "trainer/global_step": snapshots[-1].step})
+
+
+def _log_texts(logger: TensorBoardLogger, last: Snapshot) -> None:
+    """The responses to the fixed prompts, quoted as code, so that nothing in them is taken for markup."""
+    for response in last.responses:
+        if response.fixed:
+            text = "".join(shown_alone(last.pieces[int(token)]) for token in response.token_ids)
+            quoted = "\n".join(f"    {line}" for line in f"{response.prompt}\n\n{text}".splitlines())
+            logger.experiment.add_text(f"map/response_{response.number + 1}", quoted, last.step)

@@ -1,0 +1,85 @@
+"""From a step's record to the responses of a map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dopd_lightning.maps.snapshot import Alternatives, MappedResponse
+from dopd_lightning.record import TokenDetails, TokenRecord
+
+
+def responses_of(record: TokenRecord, *, fixed: bool) -> list[MappedResponse]:
+    """The rollouts of a record that details are known of, in the order of these.
+
+    Args:
+        record: of a training step, or of prompts observed.
+        fixed: whether these prompts come back at every step.
+
+    Raises:
+        ValueError: if nobody asked for details.
+    """
+    details = record.details
+    if details is None:
+        raise ValueError("responses_of: the record has no details; ask for them with DOPDModule.detail_next")
+    return [_response(record, details, place, row, fixed) for place, row in enumerate(details.rollouts)]
+
+
+def prompt_text(prompt: str | Sequence[Any]) -> str:
+    """A prompt as a person reads it; of chat messages, each behind its role."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt)
+
+
+def _response(record: TokenRecord, details: TokenDetails, place: int, row: int, fixed: bool) -> MappedResponse:
+    kept = record.mask[row]
+
+    def of(values: Tensor) -> NDArray[np.float32]:
+        return values[kept].float().cpu().numpy()
+
+    probabilities = {
+        "student": record.student_logp,
+        "teacher": record.teacher_logp,
+        "reference": record.reference_logp,
+    }
+    entropies = {
+        "student": record.student_entropy,
+        "teacher": record.teacher_entropy,
+        "reference": record.reference_entropy,
+    }
+    quantities = {
+        "gap": None if record.gap is None else record.gap[row],
+        **{f"{role}_probability": None if logp is None else logp[row].exp() for role, logp in probabilities.items()},
+        **{f"{role}_divergence": values[place] for role, values in details.divergence.items()},
+        "loss": record.loss[row],
+        **{f"{role}_entropy": None if values is None else values[row] for role, values in entropies.items()},
+    }
+    regimes = np.full(int(kept.sum()), -1, np.int8)
+    if record.regimes is not None:
+        regimes = record.regimes[row][kept].cpu().numpy().astype(np.int8)
+    example = record.examples[row]
+    return MappedResponse(
+        prompt=prompt_text(example["prompt"]),
+        privileged=example.get("privileged"),
+        fixed=fixed,
+        number=place,
+        token_ids=record.response_ids[row][kept].cpu().numpy().astype(np.int32),
+        regimes=regimes,
+        quantities={name: of(values) for name, values in quantities.items() if values is not None},
+        alternatives={
+            role: Alternatives(found.ids[place][kept].cpu().numpy().astype(np.int32), of(found.probabilities[place]))
+            for role, found in details.likeliest.items()
+        },
+    )
+
+
+def ids_of(responses: Sequence[MappedResponse]) -> list[int]:
+    """Every token id in them, alternatives included, in ascending order."""
+    found = [response.token_ids for response in responses]
+    found += [each.ids.ravel() for response in responses for each in response.alternatives.values()]
+    return [int(token) for token in np.unique(np.concatenate(found))] if found else []
