@@ -1,0 +1,107 @@
+"""The divergence map as a page: one file that opens without a network and holds all that it shows."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from dopd_lightning.fusion import Regime
+from dopd_lightning.maps.encoding import ABSENT, FEW, PLAN, SHARES, Encoded, encoded
+from dopd_lightning.maps.fitting import Contents, fit
+from dopd_lightning.maps.numbers import DIGITS, LARGEST, LAST, SMALL
+from dopd_lightning.maps.snapshot import QUANTITIES, ROLES, Snapshot
+from dopd_lightning.maps.visible import SPACE
+
+SCRIPTS = ("decode.js", "colours.js", "numbers.js", "record.js", "legend.js", "tokens.js", "prompts.js", "page.js")
+"""In the order in which they need each other."""
+
+REGIMES = {
+    Regime.LH: "small gap, likely under both sources",
+    Regime.LL: "small gap, unlikely under both sources",
+    Regime.HT: "large gap, likelier under the teacher",
+    Regime.HS: "large gap, likelier under the reference",
+}
+
+NOTICE = 4096
+"""Bytes that are kept for saying what was left out."""
+
+
+def render_page(snapshots: Sequence[Snapshot], *, title: str, limit: int = 20_000_000) -> str:
+    """A page with the snapshots in order of their steps.
+
+    It may be called again after each new snapshot: those that it has seen, and that still live, are not encoded again.
+
+    Args:
+        snapshots: any number, also none.
+        title: the page's.
+        limit: bytes that the page may have in UTF-8. For it detail is given up, in the order of `encoding.PLAN` from
+            the end, then steps, evenly; the page says what.
+    """
+    ordered = sorted((encoded(snapshot) for snapshot in snapshots), key=lambda snapshot: snapshot.step)
+    pieces = {token: piece for snapshot in snapshots for token, piece in snapshot.pieces.items()}
+    empty = _render(title, Contents([], len(PLAN), "", []), limit)
+    return _render(title, fit(ordered, pieces, limit - len(empty.encode()) - NOTICE), limit)
+
+
+def _render(title: str, contents: Contents, limit: int) -> str:
+    script, style = _script(), _asset("page.css")
+    return _environment().from_string(_asset("page.html.j2")).render(
+        title=title,
+        policy=f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'",
+        script=Markup(script),
+        style=Markup(style),
+        index=_index(contents.snapshots, contents.layers),
+        notice=f"To stay below {limit:,} bytes this page leaves out: {'; '.join(contents.left_out)}."
+        if contents.left_out
+        else "",
+        vocabulary=contents.vocabulary,
+        blocks=[" ".join(snapshot.layers[: contents.layers]) for snapshot in contents.snapshots],
+    )
+
+
+def _index(snapshots: Sequence[Encoded], layers: int) -> dict[str, Any]:
+    """What the browser needs to know before it decodes a step."""
+    scales: dict[str, float] = {}
+    for snapshot in snapshots:
+        for name, value in snapshot.scales.items():
+            scales[name] = max(value, scales.get(name, 0.0))
+    return {
+        "steps": [snapshot.step for snapshot in snapshots],
+        "layers": [layer.name for layer in PLAN[:layers]],
+        "absent": ABSENT,
+        "scales": scales,
+        "quantities": QUANTITIES,
+        "roles": ROLES,
+        "regimes": [{"name": regime.name, "meaning": meaning} for regime, meaning in REGIMES.items()],
+        "numbers": {"small": SMALL, "largest": LARGEST, "last": LAST, "digits": DIGITS},
+        "alternatives": {"few": FEW, "shares": SHARES},
+        "space": SPACE,
+    }
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+@cache
+def _script() -> str:
+    return '"use strict";\n' + "\n".join(_asset(f"js/{name}") for name in SCRIPTS)
+
+
+@cache
+def _asset(name: str) -> str:
+    return (files("dopd_lightning.maps") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """What a Content-Security-Policy calls an inline script or style by."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
