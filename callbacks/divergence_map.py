@@ -151,6 +151,8 @@ class DivergenceMap(L.Callback):
     # --------------------------------------------------------------------------------------------------- keeping
 
     def _add(self, trainer: L.Trainer, module: L.LightningModule, step: int, responses: list[Any]) -> None:
+        if not responses:
+            return
         assert self.folder is not None
         tokenizer = module.tokenizer
         snapshot = Snapshot(step, responses, token_pieces(tokenizer, ids_of(responses)))  # type: ignore[arg-type]

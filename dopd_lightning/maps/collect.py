@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ def responses_of(record: TokenRecord, *, fixed: bool) -> list[MappedResponse]:
     return [_response(record, details, place, row, fixed) for place, row in enumerate(details.rollouts)]
 
 
-def prompt_text(prompt: str | Sequence[Any]) -> str:
+def prompt_text(prompt: str | Sequence[Mapping[str, str]]) -> str:
     """A prompt as a person reads it; of chat messages, each behind its role."""
     if isinstance(prompt, str):
         return prompt

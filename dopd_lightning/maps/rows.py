@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from dopd_lightning.fusion import Regime
-from dopd_lightning.maps.visible import shown_alone
 from dopd_lightning.maps.snapshot import QUANTITIES, ROLES, MappedResponse, Snapshot
+from dopd_lightning.maps.visible import shown_alone
 
 COLUMNS = (
     "step",

@@ -11,6 +11,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from dopd_lightning.callbacks import DivergenceMap, ResumableCheckpoint
 from dopd_lightning.errors import ConfigError
@@ -20,7 +21,7 @@ from dopd_lightning.module import DOPDModule
 from dopd_lightning.rollout import StudentRollout
 
 EXAMPLES = [{"prompt": f"Add {n} 2.", "privileged": f"first {n}", "answer": str(n + 2)} for n in range(4)]
-HELD_OUT = [{"prompt": [{"role": "user", "content": f"Sum {n}?"}], "privileged": f"{n}"} for n in range(3)]
+HELD_OUT = [{"prompt": [{"role": "user", "content": f"Sum {n}?"}], "privileged": "+", "answer": 1} for n in range(3)]
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def run(make_policy, tokenizer, tmp_path):
             accumulate_grad_batches=accumulate,
         )
         batches = [EXAMPLES[:2], EXAMPLES[2:]]
-        loaders = [DataLoader(batches, batch_size=None, generator=torch.Generator())]
+        loaders = [StatefulDataLoader(batches, batch_size=None, generator=torch.Generator())]
         loaders += [DataLoader(held_out, batch_size=None, generator=torch.Generator())] if held_out else []
         trainer.fit(module, *loaders, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
         return trainer
@@ -201,7 +202,7 @@ def test_earlier_maps_that_are_gone_are_said_to_be(run, tmp_path):
 def test_means_go_to_every_logger(run, tmp_path):
     maps = DivergenceMap(every_n_steps=2, prompts=2)
     run(maps, steps=2, logger=CSVLogger(tmp_path, name="", version="csv"))
-    rows = list(csv.DictReader((tmp_path / "csv" / "metrics.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "csv" / "metrics.csv").read_text().splitlines()))
     gaps = {int(row["step"]): float(row["map/gap"]) for row in rows if row["map/gap"]}
     for snapshot in maps.snapshots:
         fixed = [response for response in snapshot.responses if response.fixed]
