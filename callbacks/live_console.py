@@ -49,6 +49,8 @@ class LiveConsole(RichProgressBar):
             return trainer.num_training_batches
         left = (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches
         done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        if done >= trainer.num_training_batches:  # of the epoch before: it is set back later
+            done = 0
         return min(trainer.num_training_batches, done + left)
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:

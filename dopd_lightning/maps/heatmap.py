@@ -23,6 +23,7 @@ def heatmap(snapshots: Sequence[Snapshot]) -> NDArray[np.uint8] | None:
         ``(height, width, 3)``, or None if there is no fixed prompt with a token.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second, for loggers that take pictures
+    from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
     by_prompt: dict[int, dict[int, NDArray[np.float32]]] = {}
@@ -48,7 +49,8 @@ def heatmap(snapshots: Sequence[Snapshot]) -> NDArray[np.uint8] | None:
         for row, step in enumerate(steps):
             values = rows.get(step, ())
             grid[row, : len(values)] = values
-        image = axis.imshow(grid, aspect="auto", interpolation="nearest", cmap="viridis", vmin=0, vmax=largest)
+        scale = PowerNorm(0.5, 0, largest)  # most values are small, and differ
+        image = axis.imshow(grid, aspect="auto", interpolation="nearest", cmap="viridis", norm=scale)
         shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 6)).round().astype(int))
         axis.set_yticks(shown, [str(steps[row]) for row in shown])
         axis.set_ylabel("step")

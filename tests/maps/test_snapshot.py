@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dopd_lightning.maps import Snapshot
+
+
+def assert_same(found, expected):
+    assert (found.step, dict(found.pieces)) == (expected.step, dict(expected.pieces))
+    for ours, theirs in zip(found.responses, expected.responses, strict=True):
+        for name in ("prompt", "privileged", "fixed", "number"):
+            assert getattr(ours, name) == getattr(theirs, name), name
+        np.testing.assert_array_equal(ours.token_ids, theirs.token_ids)
+        np.testing.assert_array_equal(ours.regimes, theirs.regimes)
+        assert list(ours.quantities) == list(theirs.quantities)
+        for name, values in theirs.quantities.items():
+            np.testing.assert_array_equal(ours.quantities[name], values)
+        assert list(ours.alternatives) == list(theirs.alternatives)
+        for role, alternatives in theirs.alternatives.items():
+            np.testing.assert_array_equal(ours.alternatives[role].ids, alternatives.ids)
+            np.testing.assert_array_equal(ours.alternatives[role].probabilities, alternatives.probabilities)
+
+
+def test_what_is_saved_is_read_again(make_snapshot, make_response, tmp_path):
+    snapshot = make_snapshot(
+        make_response(3),
+        make_response(0, number=1),
+        make_response(1, fixed=False, privileged=None, names=("loss",), alternatives={}),
+        *(make_response(2, fixed=False, number=number) for number in range(1, 12)),
+        step=70,
+    )
+    snapshot.save(tmp_path / "step=70.npz")
+    assert_same(Snapshot.load(tmp_path / "step=70.npz"), snapshot)
+
+
+@pytest.mark.parametrize("empty", ["responses", "pieces"])
+def test_a_snapshot_of_nothing_too(tmp_path, empty):
+    snapshot = Snapshot(0, [], {} if empty == "pieces" else {1: b""})
+    snapshot.save(tmp_path / "map.npz")
+    assert_same(Snapshot.load(tmp_path / "map.npz"), snapshot)
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    prompt=st.text(st.characters(exclude_categories=[])),  # lone surrogates too
+    privileged=st.none() | st.text(),
+    pieces=st.dictionaries(st.integers(0, 2**31 - 1), st.binary(max_size=8)),
+)
+def test_whatever_texts_and_tokens_hold(make_snapshot, make_response, tmp_path, prompt, privileged, pieces):
+    snapshot = make_snapshot(make_response(prompt=prompt, privileged=privileged), pieces=pieces)
+    snapshot.save(tmp_path / "map.npz")
+    assert_same(Snapshot.load(tmp_path / "map.npz"), snapshot)
+
+
+def test_files_need_no_pickle(make_snapshot, tmp_path):
+    make_snapshot().save(tmp_path / "map.npz")
+    with np.load(tmp_path / "map.npz", allow_pickle=False) as archive:
+        assert all(values.dtype != object for values in archive.values())
