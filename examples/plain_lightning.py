@@ -12,6 +12,7 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from dopd_lightning import DOPDModule
+from dopd_lightning.callbacks import CollapseGuard, DivergenceMap
 from dopd_lightning.data import ReasoningGymDataset, collate
 from dopd_lightning.rollout import StudentRollout
 
@@ -43,6 +44,7 @@ def main() -> None:
         gradient_clip_val=1.0,
         default_root_dir=arguments.folder,
         logger=False,
+        callbacks=[DivergenceMap(), CollapseGuard()],
     )
     trainer.fit(
         module,

@@ -97,7 +97,8 @@ def test_the_installed_package_runs_the_quickstart_from_another_folder(installed
     assert set(found["accuracy"]) == {"teacher", "student_before", "student_after"}
     assert set(found["regimes"]) == {"LH", "LL", "HT", "HS"}
     folder = summary.parent
-    assert {"student", "config.yaml", "csv", "wandb", "checkpoints"} <= {path.name for path in folder.iterdir()}
+    left = {"student", "config.yaml", "csv", "wandb", "checkpoints", "divergence_map", "divergence_map.html"}
+    assert left <= {path.name for path in folder.iterdir()}
     load = f"from transformers import AutoModelForCausalLM as A; A.from_pretrained({str(folder / 'student')!r})"
     run(installed, "-c", load, cwd=tmp_path)
 
@@ -107,3 +108,9 @@ def test_the_plain_script_is_short_and_runs(installed, tmp_path):
     assert len(script.read_text(encoding="utf-8").splitlines()) < 60
     run(installed, script, "--steps", "2", "--folder", "out", cwd=tmp_path)
     assert (tmp_path / "out" / "student" / "model.safetensors").exists()
+    assert (tmp_path / "out" / "divergence_map.html").exists()
+
+
+def test_a_callback_of_ones_own_reads_the_records(installed, tmp_path):
+    said = run(installed, ROOT / "examples" / "hardest_tokens.py", "--steps", "1", cwd=tmp_path)
+    assert len([line for line in said.splitlines() if line.endswith(" nats")]) == 5

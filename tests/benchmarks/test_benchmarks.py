@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import lightning_share, memory, profile_step, step
+from benchmarks import lightning_share, memory, profile_step, step, watching
 
 
 @pytest.fixture
@@ -45,6 +45,17 @@ def test_a_profile_has_parts_rooms_and_operators(report):
     forward = {"student forward", "teacher forward", "reference forward"}
     assert {"rollout", *forward, "fusion", "divergence", "backward", "optimizer"} <= set(rows)
     assert "`aten::mm`" in rows
+
+
+def test_what_watching_adds_is_told_by_callback(report, tmp_path, monkeypatch):
+    for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    rows, printed = report(watching)
+    parts = [name for name in rows if name.startswith(("DivergenceMap", "CollapseGuard", "Speed"))]
+    assert len(parts) == 4
+    assert all(float(rows[name][0]) > 0 for name in parts if name.startswith("DivergenceMap"))
+    assert float(rows["all of these"][0]) == pytest.approx(sum(float(rows[name][0]) for name in parts), abs=0.3)
+    assert "2 maps" in printed
 
 
 def test_memory_is_less_with_checkpointing_and_with_shares(report):
