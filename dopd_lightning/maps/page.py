@@ -52,22 +52,17 @@ def render_page(snapshots: Sequence[Snapshot], *, title: str, limit: int = 20_00
 
 def _render(title: str, contents: Contents, limit: int) -> str:
     script, style = _joined("js", SCRIPTS), _joined("css", STYLES)
-    return (
-        _environment()
-        .from_string(_asset("page.html.j2"))
-        .render(
-            title=title,
-            policy=f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-            "base-uri 'none'; form-action 'none'",
-            script=script,
-            style=style,
-            index=_index(contents.snapshots, contents.layers),
-            notice=f"To stay below {limit:,} bytes this page has {'; '.join(contents.left_out)}."
-            if contents.left_out
-            else "",
-            vocabulary=contents.vocabulary,
-            blocks=[" ".join(snapshot.layers[: contents.layers]) for snapshot in contents.snapshots],
-        )
+    notice = f"To stay below {limit:,} bytes this page has {'; '.join(contents.left_out)}." if contents.left_out else ""
+    return _template().render(
+        title=title,
+        policy=f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'",
+        script=script,
+        style=style,
+        notice=notice,
+        index=_index(contents.snapshots, contents.layers),
+        vocabulary=contents.vocabulary,
+        blocks=[" ".join(snapshot.layers[: contents.layers]) for snapshot in contents.snapshots],
     )
 
 
