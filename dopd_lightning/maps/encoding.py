@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dopd_lightning.maps.numbers import codes, digit
+from dopd_lightning.maps.numbers import DIGITS, codes, digit
 from dopd_lightning.maps.snapshot import QUANTITIES, ROLES, Snapshot
 from dopd_lightning.maps.visible import is_text, readable, shown
 
@@ -47,7 +47,7 @@ class Layer(NamedTuple):
 
 PLAN = [
     *(Layer(name, name, "") for name in ("texts", "ids", "regimes")),
-    *(Layer(f"coarse/{name}", name, f"no {meaning}") for name, meaning in QUANTITIES.items()),
+    *(Layer(f"coarse/{name}", name, f"no {name.replace('_', ' ')}") for name in QUANTITIES),
     Layer("alternatives/32", "alternatives", "no alternatives"),
     Layer("finer", "numbers", "numbers within 15 %"),
     Layer(
@@ -101,17 +101,21 @@ def encoded(snapshot: Snapshot) -> Encoded:
         for layer in PLAN:
             arrays, ids = rows.layer(layer.name)
             data = b"".join(part if isinstance(part, bytes) else part.tobytes() for part in arrays)
-            result.layers.append(deflated(data) if data else ABSENT)
+            # In digits nothing longer repeats but zeros: looking for it costs time, and bytes.
+            strategy = zlib.Z_RLE if layer.name.split("/")[0] in {"regimes", *DIGITS} else zlib.Z_FILTERED
+            result.layers.append(deflated(data, strategy) if data else ABSENT)
             result.ids.append(np.unique(ids))
         _ENCODED[snapshot] = result
     return _ENCODED[snapshot]
 
 
-def deflated(data: bytes) -> str:
+def deflated(data: bytes, strategy: int = zlib.Z_FILTERED) -> str:
     """Raw deflate, in base64."""
-    compressor = zlib.compressobj(6, wbits=-15)
+    compressor = zlib.compressobj(6, wbits=-15, strategy=strategy)
     return b64encode(compressor.compress(data) + compressor.flush()).decode()
 
+
+Number = TypeVar("Number", bound=np.number[Any])
 
 NONE = np.zeros(0, dtype=np.int32)
 
@@ -122,32 +126,20 @@ class _Rows:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         filled = [response for response in snapshot.responses if len(response.token_ids)]
-        self.lengths = np.array([len(response.token_ids) for response in filled])
-
-        def row(of: Callable[[Any], NDArray[Any]], dtype: Any) -> NDArray[Any]:
-            return np.concatenate([of(response) for response in filled]).astype(dtype) if filled else np.zeros(0, dtype)
-
-        first = filled[0] if filled else None
-        self.ids = row(lambda response: response.token_ids, np.int32)
-        self.regimes = row(lambda response: response.regimes, np.int8)
+        self.lengths = np.array([len(response.token_ids) for response in filled], dtype=np.int64)
+        self.ids = _joined([response.token_ids for response in filled], np.int32)
+        self.regimes = _joined([response.regimes for response in filled], np.int8)
+        names = [name for name in QUANTITIES if filled and name in filled[0].quantities]
         self.quantities = {
-            name: row(lambda response, name=name: response.quantities[name], np.float32)
-            for name in QUANTITIES
-            if first and name in first.quantities
+            name: _joined([response.quantities[name] for response in filled], np.float32) for name in names
         }
         self.codes = {name: codes(values) for name, values in self.quantities.items()}
-        self.roles = [role for role in ROLES if first and role in first.alternatives]
+        self.roles = [role for role in ROLES if filled and role in filled[0].alternatives]
         if self.roles:  # (roles, tokens, K)
-            self.alternative_ids = np.stack(
-                [row(lambda response, role=role: response.alternatives[role].ids, np.int32) for role in self.roles]
-            )
+            found = [[response.alternatives[role] for response in filled] for role in self.roles]
+            self.alternative_ids = np.stack([_joined([one.ids for one in role], np.int32) for role in found])
             self.alternative_codes = codes(
-                np.stack(
-                    [
-                        row(lambda response, role=role: response.alternatives[role].probabilities, np.float32)
-                        for role in self.roles
-                    ]
-                )
+                np.stack([_joined([one.probabilities for one in role], np.float32) for role in found])
             )
             self.shares = self._shares()
 
@@ -182,11 +174,11 @@ class _Rows:
         if part == "fine":
             return [digit(self.alternative_codes, "fine")], NONE
         if part == "more":
-            chosen, tokens = slice(FEW, None), slice(None)
+            which, ids, found = [], self.alternative_ids[..., FEW:], self.alternative_codes[..., FEW:]
         else:
-            chosen, tokens = slice(FEW), self.shares[int(part)]
-        ids, found = (rows[:, tokens, chosen] for rows in (self.alternative_ids, self.alternative_codes))
-        which = [] if part == "more" else [np.packbits(tokens, bitorder="little")]
+            tokens = self.shares[int(part)]
+            which = [np.packbits(tokens, bitorder="little")]
+            ids, found = self.alternative_ids[:, tokens, :FEW], self.alternative_codes[:, tokens, :FEW]
         return [*which, *_planes(ids), (found >> 8).astype(np.uint8)], ids
 
     def _shares(self) -> Mapping[int, NDArray[np.bool_]]:
@@ -232,6 +224,10 @@ class _Rows:
                     if token.note:
                         yield int(start + position), token.text, token.note
             start += length
+
+
+def _joined(rows: Sequence[NDArray[Any]], dtype: type[Number]) -> NDArray[Number]:
+    return np.concatenate(rows).astype(dtype) if rows else np.zeros(0, dtype)
 
 
 def _planes(ids: NDArray[np.int32]) -> list[NDArray[np.uint8]]:

@@ -22,7 +22,7 @@ class Contents:
         snapshots: in order of their steps.
         layers: how many of `PLAN`, from its beginning.
         vocabulary: of the tokens in them, encoded.
-        left_out: what was given up, in words.
+        left_out: what that is less than everything, in words.
     """
 
     snapshots: Sequence[Encoded]
@@ -68,9 +68,9 @@ def _attempt(
 
 
 def _left_out(snapshots: Sequence[Encoded], kept: int, layers: int) -> Iterator[str]:
-    """Of what snapshots have layers of, the first that is missing about each thing."""
+    """What is said of the first layer that is missing about each thing; of what no snapshot has, nothing."""
     if kept < len(snapshots):
-        yield f"{len(snapshots) - kept} of {len(snapshots)} steps"
+        yield f"only {kept} of {len(snapshots)} steps"
     said = set()
     for index, layer in enumerate(PLAN[layers:], layers):
         if layer.about not in said and any(snapshot.has(index) for snapshot in snapshots):

@@ -9,8 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment, StrictUndefined, Template
 
 from dopd_lightning.fusion import Regime
 from dopd_lightning.maps.encoding import ABSENT, FEW, PLAN, SHARES, Encoded, encoded
@@ -20,6 +19,7 @@ from dopd_lightning.maps.snapshot import QUANTITIES, ROLES, Snapshot
 from dopd_lightning.maps.visible import SPACE
 
 SCRIPTS = ("decode.js", "colours.js", "numbers.js", "record.js", "legend.js", "tokens.js", "prompts.js", "page.js")
+STYLES = ("page.css", "map.css", "record.css", "media.css")
 """In the order in which they need each other."""
 
 REGIMES = {
@@ -51,23 +51,18 @@ def render_page(snapshots: Sequence[Snapshot], *, title: str, limit: int = 20_00
 
 
 def _render(title: str, contents: Contents, limit: int) -> str:
-    script, style = _script(), _asset("page.css")
-    return (
-        _environment()
-        .from_string(_asset("page.html.j2"))
-        .render(
-            title=title,
-            policy=f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-            "base-uri 'none'; form-action 'none'",
-            script=Markup(script),
-            style=Markup(style),
-            index=_index(contents.snapshots, contents.layers),
-            notice=f"To stay below {limit:,} bytes this page leaves out: {'; '.join(contents.left_out)}."
-            if contents.left_out
-            else "",
-            vocabulary=contents.vocabulary,
-            blocks=[" ".join(snapshot.layers[: contents.layers]) for snapshot in contents.snapshots],
-        )
+    script, style = _joined("js", SCRIPTS), _joined("css", STYLES)
+    notice = f"To stay below {limit:,} bytes this page has {'; '.join(contents.left_out)}." if contents.left_out else ""
+    return _template().render(
+        title=title,
+        policy=f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'",
+        script=script,
+        style=style,
+        notice=notice,
+        index=_index(contents.snapshots, contents.layers),
+        vocabulary=contents.vocabulary,
+        blocks=[" ".join(snapshot.layers[: contents.layers]) for snapshot in contents.snapshots],
     )
 
 
@@ -92,16 +87,16 @@ def _index(snapshots: Sequence[Encoded], layers: int) -> dict[str, Any]:
 
 
 @cache
-def _environment() -> Environment:
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_asset("page.html.j2"))
 
 
 @cache
-def _script() -> str:
-    return '"use strict";\n' + "\n".join(_asset(f"js/{name}") for name in SCRIPTS)
+def _joined(folder: str, names: Sequence[str]) -> str:
+    return "\n".join(_asset(f"{folder}/{name}") for name in names)
 
 
-@cache
 def _asset(name: str) -> str:
     return (files("dopd_lightning.maps") / "assets" / name).read_text(encoding="utf-8")
 

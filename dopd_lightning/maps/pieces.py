@@ -69,7 +69,8 @@ def _byte_level(text: str) -> bytes:
 @cache
 def _byte_alphabet() -> dict[str, bytes]:
     """GPT-2's: a printable character for each byte."""
-    return {character: bytes([byte]) for byte, character in bytes_to_unicode().items()}
+    characters = bytes_to_unicode()  # type: ignore[no-untyped-call]
+    return {character: bytes([byte]) for byte, character in cast("dict[int, str]", characters).items()}
 
 
 def _sentencepiece(space: str) -> Callable[[str], bytes]:

@@ -46,10 +46,20 @@ function onScale(name, value) {
 
 // Values to write below the scale, and where.
 function ticksOf(name) {
-  if (PROBABILITIES.has(name)) return [[0, "1"], [0.5, "0.5"], [1, "0"]];
+  if (PROBABILITIES.has(name))
+    return [
+      [0, "1"],
+      [0.5, "0.5"],
+      [1, "0"],
+    ];
   const largest = index.scales[name] || 1;
-  const write = name === "loss_share" ? (value) => percent(value) : (value) => value.toPrecision(2).replace(/\.?0+$/, "");
-  return [[0, "0"], [0.5, write(largest / 4)], [1, `≥ ${write(largest)}`]];
+  const write =
+    name === "loss_share" ? (value) => percent(value) : (value) => value.toPrecision(2).replace(/\.?0+$/, "");
+  return [
+    [0, "0"],
+    [0.5, write(largest / 4)],
+    [1, `≥ ${write(largest)}`],
+  ];
 }
 
 function ramp(position, theme) {

@@ -1,5 +1,7 @@
 // From the page's inert blocks to arrays. encoding.py and numbers.py say how they are written.
 
+"use strict";
+
 const index = JSON.parse(document.getElementById("index").textContent);
 
 async function inflate(base64) {
@@ -92,7 +94,11 @@ function decodeAlternatives(layers, header, count) {
     if (!layer) continue;
     const positions = [];
     for (let at = 0; at < count; at++) if ((layer[at >> 3] >> (at & 7)) & 1) positions.push(at);
-    const part = { layer, ids: decodeIds(layer, (count + 7) >> 3, roles * positions.length * kept), size: positions.length };
+    const part = {
+      layer,
+      ids: decodeIds(layer, (count + 7) >> 3, roles * positions.length * kept),
+      size: positions.length,
+    };
     positions.forEach((position, row) => rows.set(position, { part, row }));
   }
   const rest = layers["alternatives/more"];

@@ -43,8 +43,12 @@ function showTotals(container, step, response, theme) {
     ["All at this step", (step.totals ??= totals(step, 0, step.ids.length))],
   ];
   const columns = [["share", "Tokens", percent]];
-  for (const [name, label] of [["gap", "Mean gap"], ["loss", "Mean loss"]]) {
-    if (step.numbers[name]) columns.push([name, label, (value) => (Number.isNaN(value) ? "–" : written(value, Math.min(step.bits, 8)).replace("≈ ", ""))]);
+  for (const [name, label] of [
+    ["gap", "Mean gap"],
+    ["loss", "Mean loss"],
+  ]) {
+    if (step.numbers[name])
+      columns.push([name, label, (value) => (Number.isNaN(value) ? "–" : written(value, step.bits, 2))]);
   }
   const head = table.createTHead();
   const groups = head.insertRow();
@@ -64,7 +68,8 @@ function showTotals(container, step, response, theme) {
     name.append(swatch(regime, theme));
     row.append(name);
     for (const [, rows] of sides) {
-      for (const [column, , write] of columns) row.append(make("td", "", rows.has(regime) ? write(rows.get(regime)[column]) : "–"));
+      for (const [column, , write] of columns)
+        row.append(make("td", "", rows.has(regime) ? write(rows.get(regime)[column]) : "–"));
     }
   }
   table.prepend(make("caption", "label", "Totals"));

@@ -1,20 +1,22 @@
 // Numbers as people read them, and what is added up from them.
 
-function percent(share) {
+function percent(share, bits = 16) {
   if (Number.isNaN(share)) return "–";
-  if (share > 0 && share < 0.001) return "<0.1 %";
-  return `${(100 * share).toFixed(share < 0.0995 ? 1 : 0).replace(/^100\.0$/, "100")} %`;
+  const about = bits < 16 ? "≈ " : "";
+  if (share === 0) return `${about}0 %`;
+  if (Math.abs(share) < 0.001) return "<0.1 %";
+  return `${about}${(100 * share).toFixed(share < 0.0995 ? 1 : 0).replace("-", "−")} %`;
 }
 
 // As many digits as are known: 4 of 16 bits, 2 of 8, 1 of 6.
-function written(value, bits) {
+function written(value, bits, digits = { 16: 4, 8: 2, 6: 1 }[bits]) {
   if (Number.isNaN(value)) return "not finite";
   if (Math.abs(value) > 0.999 * index.numbers.largest) return `≥ ${index.numbers.largest.toLocaleString("en")}`;
-  if (value === 0) return "0";
-  const digits = { 16: 4, 8: 2, 6: 1 }[bits];
-  const small = Math.abs(value) < 0.001;
+  const about = bits < 16 ? "≈ " : "";
+  if (value === 0) return `${about}0`;
+  const small = Math.abs(value) < 0.0001;
   const text = small ? value.toExponential(Math.min(digits - 1, 2)) : String(Number(value.toPrecision(digits)));
-  return `${bits < 16 ? "≈ " : ""}${text}`.replace("-", "−");
+  return `${about}${text.replaceAll("-", "−")}`;
 }
 
 function mean(values) {

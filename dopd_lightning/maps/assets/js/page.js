@@ -2,7 +2,13 @@
 
 const at = (id) => document.getElementById(id);
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const state = { at: index.steps.length - 1, prompt: null, colour: null, token: null, theme: dark.matches ? "dark" : "light" };
+const state = {
+  at: index.steps.length - 1,
+  prompt: null,
+  colour: null,
+  token: null,
+  theme: dark.matches ? "dark" : "light",
+};
 let vocabulary;
 let step;
 let wanted = 0;
@@ -11,7 +17,9 @@ const tokens = new Tokens(at("tokens"), (position, pinned) => {
   showRecord(at("record"), step, response(), position, vocabulary);
   if (!pinned || position === null) return;
   state.token = position;
-  const values = [...at("record").querySelectorAll("dd")].map((value) => `${value.previousSibling.textContent}: ${value.textContent}`);
+  const values = [...at("record").querySelectorAll("dd")].map(
+    (value) => `${value.previousSibling.textContent}: ${value.textContent}`,
+  );
   at("live").textContent = values.slice(0, 4).join(", ");
   remember();
 });
@@ -52,7 +60,10 @@ async function showStep(position) {
   const empty = !step.responses.length;
   at("map").hidden = empty;
   sentence(empty ? "There are no responses at this step." : "");
-  if (!response()) Object.assign(state, { prompt: step.responses[0]?.key ?? null, token: null });
+  if (!response()) {
+    if (state.prompt !== null) state.token = null; // it was another response's
+    state.prompt = step.responses[0]?.key ?? null;
+  }
   if (!empty) {
     prompts.show(step, textOf, state.theme);
     showResponse();
@@ -64,7 +75,8 @@ async function showStep(position) {
 function showResponse() {
   const shown = response();
   prompts.select(shown.key);
-  at("prompt-heading").textContent = `Prompt ${shown.number + 1}, ${shown.fixed ? "at every step" : "at this step only"}`;
+  at("prompt-heading").textContent =
+    `Prompt ${shown.number + 1}, ${shown.fixed ? "at every step" : "at this step only"}`;
   at("prompt").textContent = shown.prompt;
   at("privileged").hidden = shown.privileged === null;
   at("privileged").querySelector("p").textContent = shown.privileged ?? "";
@@ -73,7 +85,10 @@ function showResponse() {
   const token = state.token !== null && state.token < shown.tokens ? state.token : null;
   state.token = token;
   if (token === null) showRecord(at("record"), step, shown, null, vocabulary);
-  else tokens.pin(token);
+  else {
+    tokens.pin(token);
+    tokens.spans[token].scrollIntoView({ block: "nearest" });
+  }
   recolour();
   showTotals(at("totals"), step, shown, state.theme);
 }
@@ -102,7 +117,12 @@ function sentence(text) {
 }
 
 function remember() {
-  const parts = { step: index.steps[state.at], prompt: state.prompt, colour: state.colour, token: state.token === null ? null : state.token + 1 };
+  const parts = {
+    step: index.steps[state.at],
+    prompt: state.prompt,
+    colour: state.colour,
+    token: state.token === null ? null : state.token + 1,
+  };
   const hash = new URLSearchParams(Object.entries(parts).filter(([, value]) => value !== null));
   history.replaceState(null, "", `#${hash}`);
 }

@@ -43,7 +43,11 @@ class Prompts {
     option.tabIndex = -1;
     const strip = make("span", "strip");
     strip.setAttribute("aria-hidden", "true");
-    option.append(make("span", "number", String(response.number + 1)), make("bdi", "excerpt", response.prompt.slice(0, 200)), strip);
+    option.append(
+      make("span", "number", String(response.number + 1)),
+      make("bdi", "excerpt", response.prompt.slice(0, 200)),
+      strip,
+    );
     this.options.push(option);
     option.strip = { strip, response };
     return option;
@@ -77,7 +81,10 @@ class Prompts {
 
   filter() {
     const wanted = this.search.value.trim().toLowerCase();
-    if (wanted) this.texts ??= new Map(this.step.responses.map((response) => [response.key, this.textOf(response).toLowerCase()]));
+    if (wanted)
+      this.texts ??= new Map(
+        this.step.responses.map((response) => [response.key, this.textOf(response).toLowerCase()]),
+      );
     let found = 0;
     for (const option of this.options) {
       option.hidden = Boolean(wanted) && !this.texts.get(option.dataset.key).includes(wanted);
@@ -92,7 +99,9 @@ class Prompts {
   walk(event) {
     const reachable = this.options.filter((option) => !option.hidden);
     const from = reachable.indexOf(event.target.closest("[role=option]"));
-    const to = { ArrowDown: from + 1, ArrowUp: from - 1, Home: 0, End: reachable.length - 1, Enter: from, " ": from }[event.key];
+    const to = { ArrowDown: from + 1, ArrowUp: from - 1, Home: 0, End: reachable.length - 1, Enter: from, " ": from }[
+      event.key
+    ];
     if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     const option = reachable[to];

@@ -1,8 +1,17 @@
 // What is known of one token.
 
 const ORDER = [
-  "gap", "teacher_probability", "reference_probability", "student_probability", "teacher_divergence",
-  "reference_divergence", "loss", "loss_share", "student_entropy", "teacher_entropy", "reference_entropy",
+  "gap",
+  "teacher_probability",
+  "reference_probability",
+  "student_probability",
+  "teacher_divergence",
+  "reference_divergence",
+  "loss",
+  "loss_share",
+  "student_entropy",
+  "teacher_entropy",
+  "reference_entropy",
 ];
 
 const NAMES = {
@@ -42,7 +51,9 @@ function hexadecimal(token) {
 function showRecord(container, step, response, position, vocabulary) {
   container.replaceChildren();
   if (position === null) {
-    container.append(make("p", "quiet", "Point at a token, or walk through them with the arrow keys, to see its record."));
+    container.append(
+      make("p", "quiet", "Point at a token, or walk through them with the arrow keys, to see its record."),
+    );
     return;
   }
   const at = response.start + position;
@@ -50,7 +61,7 @@ function showRecord(container, step, response, position, vocabulary) {
   const part = step.parts.get(at);
 
   const heading = make("h2", "token-text");
-  heading.append(make("bdi", "", (part ?? token).text));
+  heading.append(make("bdi", "", (part ?? token).text || "(empty)"));
   const list = make("dl");
   const add = (name, label, value, kind) => {
     const term = make("dt", kind, label);
@@ -68,7 +79,7 @@ function showRecord(container, step, response, position, vocabulary) {
   const offered = ORDER.filter((name) => (name === "loss_share" ? "loss" : name) in step.numbers);
   for (const name of offered) {
     const value = valuesOf(step, response, name)[position];
-    add(name, NAMES[name], name === "loss_share" ? percent(value) : written(value, step.bits));
+    add(name, NAMES[name], name === "loss_share" ? percent(value, step.bits) : written(value, step.bits));
     list.lastChild.previousSibling.title = index.quantities[name] ?? "";
   }
   container.append(heading, list);
@@ -93,7 +104,7 @@ function showAlternatives(alternatives, sampled, vocabulary) {
       row.dataset.id = id;
       const bar = make("span", "bar");
       bar.style.width = `${Math.min(100 * probability, 100)}%`;
-      row.append(make("bdi", "", tokenOf(vocabulary, id).text), make("span", "share", `${bits < 16 ? "≈ " : ""}${percent(probability)}`), bar);
+      row.append(make("bdi", "", tokenOf(vocabulary, id).text), make("span", "share", percent(probability, bits)), bar);
       if (id === sampled) row.append(make("span", "unseen", "(the token of the response)"));
       list.append(row);
     }

@@ -44,9 +44,11 @@ class Tokens {
       if (spaces) span.append(make("span", "space", text.slice(0, spaces)));
       span.append(text.slice(spaces));
       this.spans.push(span);
+      if (spaces) nodes.push(make("wbr")); // where a line may end
       nodes.push(span);
-      const lines = text.length < 40 ? text.split("↵").length - 1 : 0;
-      for (let line = 0; line < lines; line++) nodes.push(make("br"));
+      const ends = text.split("↵").length - 1;
+      if (ends) nodes.push(make("br"));
+      if (ends > 1) nodes.push(make("span", "paragraph"));
     }
     if (!nodes.length) nodes.push(make("p", "quiet", "This response is empty."));
     this.container.replaceChildren(...nodes);
@@ -114,7 +116,8 @@ class Tokens {
       if (Math.abs(top - start) < 4) continue;
       line ??= top;
       if (Math.abs(top - line) >= 4) break;
-      if (best === from || Math.abs(middle(this.spans[at]) - centre) < Math.abs(middle(this.spans[best]) - centre)) best = at;
+      if (best === from || Math.abs(middle(this.spans[at]) - centre) < Math.abs(middle(this.spans[best]) - centre))
+        best = at;
     }
     return best;
   }
