@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections import defaultdict
 
 import lightning as L
@@ -22,7 +23,7 @@ from dopd_lightning.maps import COLUMNS
 from dopd_lightning.module import DOPDModule
 from dopd_lightning.rollout import StudentRollout
 
-FIRST, LAST = 1, 4
+WHOLE, LAST = 1, 4
 """Kinds of pieces of LevelDB's log format: a whole record, and the last piece of one."""
 
 
@@ -36,7 +37,7 @@ def records(path):
         _, length, kind = struct.unpack_from("<IHB", data, at)
         whole += data[at + 7 : at + 7 + length]
         at += 7 + length
-        if kind in (FIRST, LAST):
+        if kind in (WHOLE, LAST):
             record = Record()
             record.ParseFromString(whole)
             yield record
@@ -85,9 +86,12 @@ def logged(make_policy, tokenizer, tmp_path_factory):
         )
         batch = [{"prompt": "Add 1 2.", "privileged": "first 1"}, {"prompt": "Add 3.", "privileged": "3"}]
         trainer.fit(module, DataLoader([batch], batch_size=None, generator=torch.Generator()))
-        wandb.finish()
+        logger.experiment.finish()
     (run,) = folder.glob("wandb/offline-run-*")
     (path,) = run.glob("*.wandb")
+    for _ in range(100):  # another process writes it
+        if not any(record.WhichOneof("record_type") == "exit" for record in records(path)):
+            time.sleep(0.2)
     return maps, history(path), run / "files"
 
 
