@@ -3,16 +3,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test clean
+.PHONY: quickstart test chromium clean
 
 quickstart: .venv/installed
 	$(BIN)/python -m dopd_lightning +experiment=quickstart
 
-test: .venv/installed
+test: .venv/installed chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# The browser that tests/maps looks at pages with.
+chromium:
+	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && apt-get update -qq && apt-get install -qq -y chromium; } \
+	|| echo 'There is no Chromium, so tests/maps/test_browser.py is skipped: apt-get install chromium brings it'
 
 # torch comes first and by itself: once a build of it is there, nothing pulls another.
 .venv/installed: pyproject.toml constraints.txt

@@ -49,7 +49,7 @@ PLAN = [
     *(Layer(name, name, "") for name in ("texts", "ids", "regimes")),
     *(Layer(f"coarse/{name}", name, f"no {name.replace('_', ' ')}") for name in QUANTITIES),
     Layer("alternatives/32", "alternatives", "no alternatives"),
-    Layer("finer", "numbers", "numbers within 15 %"),
+    Layer("finer", "numbers", "numbers within 16 %"),
     Layer(
         "alternatives/8",
         "alternatives",

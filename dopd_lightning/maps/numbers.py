@@ -1,7 +1,7 @@
 """Numbers as 16-bit codes that can be cut short: each bit more halves the error.
 
 A code is proportional to ``log(1 + |x| / 0.0001)``. All 16 bits keep a number within 0.015 %, the first 8 within 4 %,
-the first 6 within 15 %: of the number, or of 0.0001 if that is more.
+the first 6 within 16 %, of the number and 0.0003.
 """
 
 from __future__ import annotations

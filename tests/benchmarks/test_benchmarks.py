@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import lightning_share, memory, profile_step, step, watching
+from benchmarks import lightning_share, map_page, memory, profile_step, step, watching
 
 
 @pytest.fixture
@@ -64,3 +64,12 @@ def test_memory_is_less_with_checkpointing_and_with_shares(report):
     assert ddp >= ddp_checkpointing > fsdp >= fsdp_checkpointing > 0
     largest = max(float(rows[f"**during {phase}**"][0]) for phase in ("rollouts", "the step", "the update"))
     assert largest == ddp
+
+
+def test_a_map_has_a_size_and_leaves_nothing_out_when_small(report):
+    rows, _ = report(map_page)
+    for name in ("like a run's", "at random"):
+        size, encoding, together, _, left_out = rows[name]
+        assert 0 < float(size) < 1
+        assert max(float(encoding), float(together)) < 10
+        assert left_out.startswith("nothing")

@@ -1,17 +1,84 @@
-"""Snapshots made by hand."""
+"""Snapshots of a few tokens, with numbers by chance or by hand; and a browser to look at their pages."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from dopd_lightning.maps import QUANTITIES, Alternatives, MappedResponse, Snapshot
+from dopd_lightning.maps import QUANTITIES, Alternatives, MappedResponse, Snapshot, render_page
+
+ROLES = ("student", "teacher", "reference")
+
+
+class MakeSnapshot(Protocol):
+    def __call__(
+        self,
+        *responses: Sequence[str | bytes],
+        step: int = 0,
+        without: Collection[str] = (),
+        roles: Sequence[str] = ROLES,
+        alternatives: int = 5,
+        fixed: int = 1,
+        **fields: Any,
+    ) -> Snapshot: ...
+
+
+@pytest.fixture(scope="session")
+def make_snapshot() -> MakeSnapshot:
+    """Responses by their tokens; each token has an id by its bytes, the same in all snapshots."""
+    ids: dict[bytes, int] = {}
+
+    def make(*responses, step=0, without=(), roles=ROLES, alternatives=5, fixed=1, **fields):
+        rng = np.random.default_rng(step)
+        rows = [
+            [piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else piece for piece in row]
+            for row in responses
+        ]
+        for row in rows:
+            for piece in row:
+                ids.setdefault(piece, 3 + 211 * len(ids))
+        pool = np.array([ids[piece] for row in rows for piece in row] or [0], dtype=np.int32)
+        made = []
+        for number, row in enumerate(rows):
+            tokens = len(row)
+            likely = -np.sort(-rng.dirichlet(np.ones(alternatives), (len(roles), tokens)), axis=-1)
+            given = {
+                "prompt": f"What is {number} + {step}?",
+                "privileged": f"Count {step} on from {number}.",
+                "fixed": number < fixed,
+                "number": number if number < fixed else number - fixed,
+                "token_ids": np.array([ids[piece] for piece in row], dtype=np.int32),
+                "regimes": rng.integers(0, 4, tokens, dtype=np.int8),
+                "quantities": {
+                    name: (rng.random(tokens) ** 2 if "probability" in name else rng.exponential(1, tokens)).astype(
+                        np.float32
+                    )
+                    for name in QUANTITIES
+                    if name not in without
+                },
+                "alternatives": {
+                    role: Alternatives(rng.choice(pool, (tokens, alternatives)), likely[index].astype(np.float32))
+                    for index, role in enumerate(roles)
+                },
+            }
+            made.append(MappedResponse(**(given | fields)))
+        return Snapshot(step, made, {token: piece for piece, token in ids.items()})
+
+    return make
+
 
 PIECES = {0: b"1", 1: b" +", 2: b"\xf0\x9f", 3: b"</script>", 4: b"\n"}
 
 
 @pytest.fixture
-def make_response():
+def plain_response():
     """A response of the tokens 0, 1, 2, … whose quantities are 0.5, 1.5, 2.5, … times their place in `QUANTITIES`."""
 
     def make(tokens=3, fixed=True, number=0, regimes=None, names=tuple(QUANTITIES), **fields):
@@ -36,8 +103,56 @@ def make_response():
 
 
 @pytest.fixture
-def make_snapshot(make_response):
+def plain_snapshot(plain_response):
     def make(*responses, step=0, pieces=PIECES):
-        return Snapshot(step, responses or [make_response()], pieces)
+        return Snapshot(step, responses or [plain_response()], pieces)
 
     return make
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+OPTIONS = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
+OPTIONS += ["disable-component-update", "disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, which CI has to have."""
+    if CHROMIUM is None:
+        missing = "no Chromium: apt-get install chromium"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[f"--{option}" for option in OPTIONS])
+        yield browser
+        browser.close()
+
+
+class Opened(Protocol):
+    def __call__(self, snapshots: Sequence[Snapshot], address: str = "", **options: Any) -> Page: ...
+
+
+@pytest.fixture
+def opened(browser: Browser, tmp_path: Path) -> Iterator[Opened]:
+    """Open a page from a file, as a person would; afterwards it has asked for nothing else and found no error."""
+    contexts, requests, complaints = [], [], []
+    path = tmp_path / "map.html"
+
+    def open_page(snapshots, address="", *, title="Map", limit=20_000_000, **options):
+        path.write_text(render_page(snapshots, title=title, limit=limit), encoding="utf-8")
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        context.on("request", lambda request: requests.append(request.url.split("#")[0]))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        page.goto(f"{path.as_uri()}{address}")
+        page.wait_for_selector("html[data-ready]")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert set(requests) <= {path.as_uri()}
+    assert complaints == []

@@ -5,9 +5,9 @@ import pytest
 from dopd_lightning.maps import averages
 
 
-def test_means_are_over_the_tokens_of_fixed_prompts_alone(make_response):
+def test_means_are_over_the_tokens_of_fixed_prompts_alone(plain_response):
     # Gaps are 0.5, 1.5, 2.5 and 0.5: a long response counts for more than a short one.
-    found = averages([make_response(3), make_response(1, number=1), make_response(5, fixed=False)])
+    found = averages([plain_response(3), plain_response(1, number=1), plain_response(5, fixed=False)])
     assert found["map/gap"] == pytest.approx(5 / 4)
     assert found["map/entropy/student"] == pytest.approx(8 * 5 / 4)  # the eighth quantity
     assert found["map/response/length"] == 2
@@ -15,10 +15,10 @@ def test_means_are_over_the_tokens_of_fixed_prompts_alone(make_response):
     assert shares == {"LH": 0.5, "LL": 0, "HT": 0.25, "HS": 0.25}
 
 
-def test_what_a_rule_does_not_need_is_left_out(make_response):
-    found = averages([make_response(2, regimes=[-1, -1], names=("loss", "student_entropy"))])
+def test_what_a_rule_does_not_need_is_left_out(plain_response):
+    found = averages([plain_response(2, regimes=[-1, -1], names=("loss", "student_entropy"))])
     assert set(found) == {"map/token_loss", "map/entropy/student", "map/response/length"}
 
 
-def test_of_no_token_there_is_no_mean(make_response):
-    assert averages([]) == averages([make_response(0)]) == averages([make_response(2, fixed=False)]) == {}
+def test_of_no_token_there_is_no_mean(plain_response):
+    assert averages([]) == averages([plain_response(0)]) == averages([plain_response(2, fixed=False)]) == {}

@@ -5,8 +5,8 @@ import pytest
 from dopd_lightning.maps import COLUMNS, rows
 
 
-def test_a_row_a_token_with_all_that_is_known(make_snapshot, make_response):
-    found = [dict(zip(COLUMNS, row, strict=True)) for row in rows(make_snapshot(make_response(3), step=7))]
+def test_a_row_a_token_with_all_that_is_known(plain_snapshot, plain_response):
+    found = [dict(zip(COLUMNS, row, strict=True)) for row in rows(plain_snapshot(plain_response(3), step=7))]
     assert [row["position"] for row in found] == [0, 1, 2]
     assert [row["token"] for row in found] == ["1", "␣+", r"\xf0\x9f"]
     assert [row["regime"] for row in found] == ["LH", "HT", "HS"]
@@ -18,7 +18,7 @@ def test_a_row_a_token_with_all_that_is_known(make_snapshot, make_response):
     assert second["reference_would_say"] is None
 
 
-def test_what_is_not_known_is_none(make_snapshot, make_response):
-    response = make_response(1, fixed=False, regimes=[-1], names=("loss",), alternatives={})
-    (row,) = (dict(zip(COLUMNS, row, strict=True)) for row in rows(make_snapshot(response)))
+def test_what_is_not_known_is_none(plain_snapshot, plain_response):
+    response = plain_response(1, fixed=False, regimes=[-1], names=("loss",), alternatives={})
+    (row,) = (dict(zip(COLUMNS, row, strict=True)) for row in rows(plain_snapshot(response)))
     assert (row["set"], row["regime"], row["gap"], row["student_would_say"]) == ("fresh", None, None, None)

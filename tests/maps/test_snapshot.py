@@ -24,12 +24,12 @@ def assert_same(found, expected):
             np.testing.assert_array_equal(ours.alternatives[role].probabilities, alternatives.probabilities)
 
 
-def test_what_is_saved_is_read_again(make_snapshot, make_response, tmp_path):
-    snapshot = make_snapshot(
-        make_response(3),
-        make_response(0, number=1),
-        make_response(1, fixed=False, privileged=None, names=("loss",), alternatives={}),
-        *(make_response(2, fixed=False, number=number) for number in range(1, 12)),
+def test_what_is_saved_is_read_again(plain_snapshot, plain_response, tmp_path):
+    snapshot = plain_snapshot(
+        plain_response(3),
+        plain_response(0, number=1),
+        plain_response(1, fixed=False, privileged=None, names=("loss",), alternatives={}),
+        *(plain_response(2, fixed=False, number=number) for number in range(1, 12)),
         step=70,
     )
     snapshot.save(tmp_path / "step=70.npz")
@@ -49,13 +49,13 @@ def test_a_snapshot_of_nothing_too(tmp_path, empty):
     privileged=st.none() | st.text(),
     pieces=st.dictionaries(st.integers(0, 2**31 - 1), st.binary(max_size=8)),
 )
-def test_whatever_texts_and_tokens_hold(make_snapshot, make_response, tmp_path, prompt, privileged, pieces):
-    snapshot = make_snapshot(make_response(prompt=prompt, privileged=privileged), pieces=pieces)
+def test_whatever_texts_and_tokens_hold(plain_snapshot, plain_response, tmp_path, prompt, privileged, pieces):
+    snapshot = plain_snapshot(plain_response(prompt=prompt, privileged=privileged), pieces=pieces)
     snapshot.save(tmp_path / "map.npz")
     assert_same(Snapshot.load(tmp_path / "map.npz"), snapshot)
 
 
-def test_files_need_no_pickle(make_snapshot, tmp_path):
-    make_snapshot().save(tmp_path / "map.npz")
+def test_files_need_no_pickle(plain_snapshot, tmp_path):
+    plain_snapshot().save(tmp_path / "map.npz")
     with np.load(tmp_path / "map.npz", allow_pickle=False) as archive:
         assert all(values.dtype != object for values in archive.values())

@@ -129,8 +129,8 @@ function remember() {
 
 function recall() {
   const hash = new URLSearchParams(location.hash.slice(1));
-  const found = index.steps.indexOf(Number(hash.get("step") ?? NaN));
-  const token = Number(hash.get("token") ?? NaN);
+  const found = index.steps.indexOf(Number(hash.get("step") || NaN));
+  const token = Number(hash.get("token") || NaN);
   state.prompt = hash.get("prompt");
   state.colour = hash.get("colour");
   state.token = Number.isInteger(token) && token > 0 ? token - 1 : null;
@@ -141,7 +141,11 @@ async function start() {
   setTheme(state.theme);
   dark.addEventListener("change", (event) => setTheme(event.matches ? "dark" : "light"));
   at("theme").addEventListener("click", () => setTheme(state.theme === "dark" ? "light" : "dark"));
-  if (!index.steps.length) return sentence("There is nothing to show yet: no step has been mapped.");
+  if (!index.steps.length) {
+    sentence("There is nothing to show: this page has no step.");
+    document.documentElement.dataset.ready = "";
+    return;
+  }
   at("controls").hidden = false;
   at("step").max = index.steps.length - 1;
   at("step").addEventListener("input", (event) => showStep(Number(event.target.value)));

@@ -40,7 +40,6 @@ class Prompts {
     const option = make("div", "option");
     option.setAttribute("role", "option");
     option.dataset.key = response.key;
-    option.tabIndex = -1;
     const strip = make("span", "strip");
     strip.setAttribute("aria-hidden", "true");
     option.append(
@@ -74,9 +73,9 @@ class Prompts {
     for (const option of this.options) {
       const selected = option.dataset.key === key;
       option.setAttribute("aria-selected", String(selected));
-      option.tabIndex = selected ? 0 : -1;
       if (selected) option.scrollIntoView({ block: "nearest" });
     }
+    this.reach();
   }
 
   filter() {
@@ -92,8 +91,14 @@ class Prompts {
     }
     for (const group of this.container.children) group.hidden = !group.querySelector("[role=option]:not([hidden])");
     this.matches.textContent = wanted ? `${found} of ${this.options.length} match` : "";
+    this.reach();
+  }
+
+  // One option is in the order of tabs: the selected one, or the first if that is hidden.
+  reach() {
     const reachable = this.options.filter((option) => !option.hidden);
-    if (reachable.length && !reachable.some((option) => option.tabIndex === 0)) reachable[0].tabIndex = 0;
+    const selected = reachable.find((option) => option.getAttribute("aria-selected") === "true");
+    for (const option of this.options) option.tabIndex = option === (selected ?? reachable[0]) ? 0 : -1;
   }
 
   walk(event) {
