@@ -1,0 +1,32 @@
+"""What the documentation lists is what there is."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from dopd_lightning.cli.stages import run_stage
+
+ROOT = Path(__file__).parents[1]
+
+
+def documented_metrics():
+    """Names in the table of docs/watching.md; one without a slash stands for the last part of the one before."""
+    text = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8").split("## What is logged")[1].split("\n## ")[0]
+    names = []
+    for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE):
+        for name in re.findall(r"`(.+?)`", row):
+            names.append(name if "/" in name else f"{names[-1].rpartition('/')[0]}/{name}")
+    return set(names)
+
+
+def test_every_metric_that_a_run_logs_is_listed_and_every_one_listed_is_logged(configured, tmp_path):
+    overrides = ["trainer.max_steps=2", "data.batch_size=4", "rollout.max_new_tokens=16", "logger=csv"]
+    run_stage(configured(*overrides, "data.test=null", sets=("train", "val")))
+    rows = csv.DictReader((tmp_path / "run" / "csv" / "metrics.csv").read_text().splitlines())
+    logged = {name for row in rows for name, value in row.items() if value} - {"step", "epoch"}
+    documented = documented_metrics()
+    assert logged <= documented, "logged, but not listed"
+    of_regimes_that_may_have_no_token = {f"train/{what}/{name}" for what in ("loss", "gap") for name in ("LL", "HS")}
+    assert documented - logged <= of_regimes_that_may_have_no_token | {"test/accuracy"}, "listed, but not logged"
