@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 import lightning as L
@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from dopd_lightning.data import Verifier, get_verifier
+from dopd_lightning.data import Example, Verifier, get_verifier
 from dopd_lightning.divergence import Reduction
 from dopd_lightning.errors import ConfigError, check_choice, check_range
 from dopd_lightning.fusion import FusionRule
@@ -245,3 +245,15 @@ def check_same_parameters(expected: Mapping[str, Tensor], found: Mapping[str, Te
                 f"ckpt_path: the checkpoint is of another student or reference: {name} is {there} in it and {here} "
                 "in this configuration; use the student, the reference kind and the fields it was trained with"
             )
+
+
+def warn_without_privileged_text(examples: Sequence[Example], reference: Reference, fusion: FusionRule) -> bool:
+    """Say, and return, that a batch shows a reference that is the student nothing that the student does not see."""
+    student_is_source = reference.kind == "student" and "reference" in fusion.needs
+    if not examples or not student_is_source or any(example.get("privileged") for example in examples):
+        return False
+    rank_zero_warn(
+        "a batch has no privileged text: the reference is then the student under the student's own prompt, and the "
+        "gap is not the paper's. Add `privileged` to the data, or choose another reference (snapshot, ema, model)."
+    )
+    return True

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any, Self
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,6 +21,7 @@ from dopd_lightning.consistency import (
     check_trainer,
     check_two_sources,
     room_for_prompt,
+    warn_without_privileged_text,
 )
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
 from dopd_lightning.divergence import LOSS_MEMORY, Reduction
@@ -160,7 +160,7 @@ class DOPDModule(Evaluation, Resuming):
         examples = examples_of(batch)
         if not examples and number_of_processes() == 1:
             raise DataError("batch: there is no example in it; only one of several processes may have none")
-        self._warn_without_privileged_text(examples)
+        self._warned = self._warned or warn_without_privileged_text(examples, self.reference, self.fusion)
         wanted, self._wanted = self._wanted, None
         prompts = {role: self._prompts(examples, role) for role in ROLES}
         began = time.perf_counter()
@@ -280,21 +280,6 @@ class DOPDModule(Evaluation, Resuming):
         metrics = step_metrics(loss, record, self.rollout.sampling.max_new_tokens)
         self.log("train/loss", metrics.pop("train/loss"), prog_bar=True, batch_size=1)
         self.log_dict(metrics, batch_size=1)
-
-    def _warn_without_privileged_text(self, examples: Sequence[Example]) -> None:
-        student_is_source = self.reference.kind == "student" and "reference" in self.fusion.needs
-        if (
-            self._warned
-            or not examples
-            or not student_is_source
-            or any(example.get("privileged") for example in examples)
-        ):
-            return
-        self._warned = True
-        rank_zero_warn(
-            "a batch has no privileged text: the reference is then the student under the student's own prompt, and the "
-            "gap is not the paper's. Add `privileged` to the data, or choose another reference (snapshot, ema, model)."
-        )
 
     # ------------------------------------------------------------------------------------- modes and optimization
 
