@@ -87,10 +87,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tiny maps, to see that it runs")
     parser.add_argument("--out", type=Path, help="a file to write the report to, besides printing it")
-    parser.add_argument("--rounds", type=int, default=3, help="times to open each page (default: 3)")
+    parser.add_argument("--rounds", type=int, help="times to open each page (default: 3)")
     found = parser.parse_args(argv)
-    heading = f"Wall time; {os.cpu_count()} CPU cores ({platform.machine()}); medians of {found.rounds} fresh browsers"
-    publish([heading, table(COLUMNS, [*rows(found.quick, found.rounds)])], found.out)
+    rounds = found.rounds or (1 if found.quick else 3)
+    heading = f"Wall time; {os.cpu_count()} CPU cores ({platform.machine()}); browsers: the median of {rounds}"
+    publish([heading, table(COLUMNS, [*rows(found.quick, rounds)])], found.out)
 
 
 if __name__ == "__main__":

@@ -112,9 +112,9 @@ def test_responses_may_be_empty_or_none(make_snapshot, rows):
 
 
 def test_parts_of_characters_are_told_with_their_place(make_snapshot):
-    snapshot = make_snapshot(["a"], ["b", b"\xf0\x9f", b"\x99\x82", b"\xff"])
+    snapshot = make_snapshot(["a"] * 6, ["b", b"\xf0\x9f", b"\x99\x82", b"\xff"])
     parts = json.loads(layers_of(snapshot)["texts"])["parts"]
-    assert parts == [[2, "🙂", "bytes 1–2 of the 4 of 🙂"], [3, CONTINUED, "bytes 3–4 of the 4 of 🙂"]]
+    assert parts == [[7, "🙂", "bytes 1–2 of the 4 of 🙂"], [8, CONTINUED, "bytes 3–4 of the 4 of 🙂"]]
 
 
 def test_a_character_is_not_put_together_across_responses(make_snapshot):

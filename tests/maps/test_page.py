@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import re
 
 import pytest
@@ -29,7 +30,8 @@ def notice_of(page):
 
 @pytest.fixture(scope="module")
 def steps(make_snapshot):
-    rows = [[f"word {n} {row}" for n in range(60)] for row in range(4)]
+    rng = random.Random(0)  # the vocabulary has to count, too
+    rows = [[f"{rng.getrandbits(400):x}" for _ in range(60)] for _ in range(4)]
     return [make_snapshot(*rows, step=step) for step in range(0, 60, 10)]
 
 
@@ -58,18 +60,13 @@ def test_a_page_stays_below_its_limit_and_has_the_less_detail_the_lower_it_is(st
 
 def test_detail_goes_before_steps_and_steps_go_evenly(steps):
     full = len(render_page(steps, title="").encode())
-    for limit in range(full, EMPTY + 4096, -3000):
+    kept = []
+    for limit in range(full, EMPTY + 4096, -4000):
         index = index_of(render_page(steps, title="", limit=limit))
         assert len(index["steps"]) == 6 or index["layers"] == ["texts", "ids", "regimes"]
-        assert index["steps"] in (
-            [0, 10, 20, 30, 40, 50],
-            [0, 10, 20, 40, 50],
-            [0, 20, 30, 50],
-            [0, 20, 50],
-            [0, 50],
-            [50],
-            [],
-        )
+        kept.append(index["steps"])
+    assert all(found in EVENLY for found in kept)
+    assert [50] in kept
 
 
 def test_the_notice_names_what_is_missing_once(steps):
