@@ -42,10 +42,8 @@ class Comparison:
         for group in groups:
             for seed, replicate in group.replicates.items():
                 if len(replicate.parts) > 1:
-                    folders = ", ".join(str(part.path) for part in replicate.parts)
-                    notes.append(
-                        f"{folders}: one run in parts ({group.label}, seed {seed}); how it ended is the last's"
-                    )
+                    parts = ", ".join(str(part.path) for part in replicate.parts)
+                    notes.append(f"{parts}: one run in parts ({group.label}, seed {seed}), which ended as the last did")
         return cls(groups, notes)
 
     @cached_property

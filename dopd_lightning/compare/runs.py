@@ -92,15 +92,16 @@ def _text(path: Path) -> str:
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
-    path = folder / CONFIG
-    if not path.exists():
-        raise _Unreadable(f"{folder}: its run ended before it began (no {CONFIG})")
+    began = (folder / CONFIG).exists()
+    path = folder / CONFIG if began else folder / ".hydra" / CONFIG
     try:
         config = OmegaConf.to_container(OmegaConf.create(_text(path)))
     except (YAMLError, OmegaConfBaseException, ValueError) as error:
         raise _Unreadable(f"{path}: is no configuration ({' '.join(str(error).split())})") from error
     if not isinstance(config, dict) or type(config.get("seed")) is not int or "stage" not in config:
         raise _Unreadable(f"{path}: is no run's configuration (it has no seed and stage)")
+    if not began and config["stage"] != _ITSELF:
+        raise _Unreadable(f"{folder}: its run ended before it began (no {CONFIG})")
     return {str(key): value for key, value in config.items()}
 
 

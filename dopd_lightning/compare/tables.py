@@ -65,6 +65,12 @@ def _rows(comparison: Comparison, values: Sequence[Sequence[Estimate | None]], f
     rows = []
     for group, estimates in zip(comparison.groups[first:], values, strict=True):
         most = max((each.n for each in estimates if each), default=0)
-        cells = [_NOTHING if each is None else f"{each}{f' (n = {each.n})' * (each.n < most)}" for each in estimates]
-        rows.append([group.label, str(most), *cells])
+        rows.append([group.label, str(most), *(_cell(each, most, signed=first > 0) for each in estimates)])
     return rows
+
+
+def _cell(estimate: Estimate | None, most: int, *, signed: bool) -> str:
+    if estimate is None:
+        return _NOTHING
+    sign = "+" if signed and estimate.mean > 0 else ""
+    return f"{sign}{estimate}" + (f" (n = {estimate.n})" if estimate.n < most else "")
