@@ -33,7 +33,8 @@ def run_stage(config: DictConfig) -> float | None:
         ConfigError, DataError: before models load where that is possible.
     """
     if config.stage == "compare":  # before models and data are asked for
-        return compare(config)
+        compare(config)
+        return None
     check_complete(config)
     stage = _STAGES[check_choice("stage", config.stage, [*_STAGES, "compare"])]
     if type(config.seed) is not int or not 0 <= config.seed < 2**32:

@@ -17,8 +17,8 @@ def find_folders(patterns: Sequence[str]) -> list[Path]:
     """Folders of runs, in the order of ``patterns``, within each as people count (2 before 10); none comes twice.
 
     Args:
-        patterns: each a path, or a glob where there is no such path. A folder with a ``config.yaml`` is a run, and so is
-            one that Hydra began, whose run may have ended before it wrote one. Others are searched below.
+        patterns: each a path, or a glob where there is no such path. A folder with a ``config.yaml`` is a run, and so
+            is one that Hydra began, whose run may have ended before it wrote one. Others are searched below.
 
     Raises:
         ConfigError: naming the pattern that leads to no run.

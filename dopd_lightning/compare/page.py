@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from dopd_lightning.compare.comparison import Comparison
 from dopd_lightning.compare.curves import MOST_POINTS
-from dopd_lightning.compare.figures import DARK, DASHES, LIGHT, Figure
+from dopd_lightning.compare.figures import DARK, DASHES, FIELDS, LIGHT, VEGA_LITE, Figure
 from dopd_lightning.compare.metrics import family
 from dopd_lightning.compare.tables import tables_of
 from dopd_lightning.compare.text import MEANING
@@ -39,7 +39,7 @@ def render_page(comparison: Comparison, figures: Sequence[Figure], folder: Path)
     # Sorted keys would put the fields of tooltips into another order; NaN is no JSON that browsers read.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     css, js = (_asset(environment, name) for name in ("page.css", "page.js"))
-    scripts, css = [vl_convert.javascript_bundle(), js], f"{_colours()}\n{css}"
+    scripts, css = [vl_convert.javascript_bundle(None, VEGA_LITE), js], f"{_colours()}\n{css}"
     numbered = [(figure, number) for number, figure in enumerate(figures)]
     return environment.get_template("page.html.jinja").render(
         labels=[group.label for group in comparison.groups],
@@ -51,7 +51,8 @@ def render_page(comparison: Comparison, figures: Sequence[Figure], folder: Path)
         ],
         stretched=any(figure.curve.stretch > 1 for figure in figures),
         most_points=MOST_POINTS,
-        panels=[figure.specification() for figure in figures],
+        panels=[{"chart": figure.specification(), "points": figure.points()} for figure in figures],
+        fields=FIELDS,
         runs=_runs(comparison, folder),
         notes=comparison.notes,
         colours=len(LIGHT),

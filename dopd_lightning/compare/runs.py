@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+import yaml
 
 from dopd_lightning.compare.folders import CONFIG
 
 SUMMARY, METRICS = "summary.json", "csv/metrics.csv"
+# Ten times as fast, where PyYAML came with it. What a run has written is resolved, and plain YAML.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _OF_TRAINING = "fit"
 _ITSELF = "compare"
 
@@ -95,8 +95,8 @@ def _config(folder: Path) -> Mapping[str, Any]:
     began = (folder / CONFIG).exists()
     path = folder / CONFIG if began else folder / ".hydra" / CONFIG
     try:
-        config = OmegaConf.to_container(OmegaConf.create(_text(path)))
-    except (YAMLError, OmegaConfBaseException, ValueError) as error:
+        config = yaml.load(_text(path), _LOADER)
+    except (yaml.YAMLError, ValueError) as error:
         raise _Unreadable(f"{path}: is no configuration ({' '.join(str(error).split())})") from error
     if not isinstance(config, dict) or type(config.get("seed")) is not int or "stage" not in config:
         raise _Unreadable(f"{path}: is no run's configuration (it has no seed and stage)")

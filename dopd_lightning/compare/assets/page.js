@@ -1,7 +1,6 @@
 "use strict";
 // Draws the panels in the page's colours as they come into view, and hides groups in all of them at once.
-const labels = JSON.parse(document.getElementById("labels").textContent);
-const panels = JSON.parse(document.getElementById("panels").textContent);
+const [labels, fields, panels] = ["labels", "fields", "panels"].map((id) => JSON.parse(document.getElementById(id).textContent));
 const buttons = [...document.querySelectorAll("button.group")];
 const drawn = new Map();
 
@@ -31,7 +30,9 @@ async function draw(place) {
   };
   drawn.get(place)?.finalize();
   drawn.set(place, null);
-  const result = await vegaEmbed(place, panels[place.dataset.panel], options);
+  const { chart, points } = panels[place.dataset.panel];
+  const rows = points.map(([group, ...rest]) => Object.fromEntries(fields.map((name, n) => [name, [labels[group], ...rest][n]])));
+  const result = await vegaEmbed(place, { ...chart, datasets: { points: rows } }, options);
   drawn.set(place, result);
   await result.view.signal("hidden", hidden()).runAsync();
 }
