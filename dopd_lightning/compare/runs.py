@@ -47,7 +47,7 @@ class RunFolder:
         return max((max(points) for points in self.logged.values()), default=-1)
 
 
-class _Unreadable(ValueError):
+class _Unreadable(Exception):
     """A file that does not hold what it should; the message names it."""
 
 

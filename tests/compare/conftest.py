@@ -29,7 +29,7 @@ def make_run(tmp_path: Path) -> MakeRun:
 
     def make(name, *, seed=0, summary=None, logged=None, **config):
         folder = tmp_path / "runs" / name
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         own = {"name": name, "stage": "fit", "seed": seed, "paths": {"output_dir": str(folder)}} | config
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(own)))
         if summary is not None:
