@@ -56,7 +56,7 @@ def test_two_rules_with_two_seeds_side_by_side(configured, tmp_path, capsys):
     [
         (
             "null",
-            "runs: None is no folder of runs, and stage=compare needs one, a glob or a list of them, such as runs=",
+            "runs: None is no folder of runs, and stage=compare needs one, a glob or a list",
         ),
         ("3", "runs: 3 is no folder"),
         ("[]", "runs: [] is no folder"),

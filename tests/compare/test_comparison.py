@@ -79,11 +79,8 @@ def test_labels_leave_out_what_a_run_does_not_have_and_what_goes_with_another_ch
     make_run("1", fusion=dopd | {"beta_weak": 0.1})
     make_run("2", fusion={"_target_": "dopd_lightning.fusion.Teacher", "top_k": 64})
     groups = Comparison.of([str(tmp_path)]).groups
-    assert [group.label for group in groups] == [
-        "fusion=DOPD, beta_weak=0.3",
-        "fusion=DOPD, beta_weak=0.1",
-        "fusion=Teacher",
-    ]
+    labels = ["fusion=DOPD, beta_weak=0.3", "fusion=DOPD, beta_weak=0.1", "fusion=Teacher"]
+    assert [group.label for group in groups] == labels
     assert groups[2].settings == {"fusion": "Teacher", "beta_weak": "—", "top_k": "64"}
 
 

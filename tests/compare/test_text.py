@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import product
 
 import pytest
 from markdown_it import MarkdownIt
@@ -90,9 +91,8 @@ def test_the_console_s_width_is_kept_and_no_number_is_broken(comparison, width):
 
 def test_csv_has_a_row_for_each_group_and_metric_in_full_precision(comparison):
     rows = list(csv.DictReader(io.StringIO(to_csv(comparison))))
-    assert [(row["setting.lr"], row["metric"]) for row in rows] == [
-        (lr, metric) for lr in ("0.1", "0.2") for metric in ("accuracy.student_before", "accuracy.student_after", "steps")
-    ]  # fmt: skip
+    metrics = ("accuracy.student_before", "accuracy.student_after", "steps")
+    assert [(row["setting.lr"], row["metric"]) for row in rows] == [*product(("0.1", "0.2"), metrics)]
     row = rows[4]
     assert (row["group"], row["n"], row["pairs"]) == ("lr=0.2", "2", "2")
     numbers = [float(row[name]) for name in ("mean", "standard_error", "difference", "difference_standard_error")]

@@ -25,7 +25,7 @@ function config() {
 async function draw(place) {
   // ast: expressions are interpreted, not compiled, as the page allows no code but its own.
   const options = {
-    mode: "vega-lite", ast: true, actions: false, defaultStyle: false,
+    mode: "vega-lite", ast: true, logLevel: vega.Error, actions: false, defaultStyle: false,
     tooltip: { disableDefaultStyle: true }, config: config(),
   };
   drawn.get(place)?.finalize();
