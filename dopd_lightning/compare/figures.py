@@ -23,7 +23,7 @@ DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3))
 HIDDEN = "hidden"
 """The parameter of a chart that lists the labels of groups not to show."""
 
-FIELDS = ("group", "step", "mean", "error", "seeds")
+FIELDS = ("label", "step", "mean", "error", "seeds")
 """Of a point: its group's label, the optimizer step, mean and standard error over seeds, how many."""
 
 _POINTS = "points"
@@ -71,7 +71,7 @@ class Figure:
         Its data is a set called ``points``, with the fields `FIELDS`, which are left to be put in. Its parameter
         ``hidden`` lists the labels of groups that are not shown.
         """
-        shown = f"indexof({HIDDEN}, datum.group) < 0"
+        shown = f"indexof({HIDDEN}, datum.label) < 0"
         layers = [layer.transform_filter(shown) for layer in (*self._layers(None), self._hover())]
         chart = alt.layer(*layers).add_params(alt.param(name=HIDDEN, value=[]))
         return chart.properties(width="container", height=_HEIGHT).to_dict()
@@ -99,7 +99,7 @@ class Figure:
         return alt.Chart(alt.NamedData(_POINTS)).encode(
             x=alt.X("step:Q", title="step", scale=steps, axis=alt.Axis(tickMinStep=1, tickCount=6, grid=False)),
             y=alt.Y("mean:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5)),
-            color=alt.Color("group:N", scale=alt.Scale(domain=list(self.labels)), legend=legend),
+            color=alt.Color("label:N", scale=alt.Scale(domain=list(self.labels)), legend=legend),
         )
 
     def _layers(self, legend: alt.Legend | None) -> list[alt.Chart]:
@@ -112,27 +112,28 @@ class Figure:
             .encode(y="low:Q", y2="high:Q")
         )
         dashes = [DASHES[number // len(LIGHT) % len(DASHES)] for number in range(len(self.labels))]
-        dash = alt.StrokeDash("group:N", scale=alt.Scale(domain=list(self.labels), range=dashes), legend=legend)
+        dash = alt.StrokeDash("label:N", scale=alt.Scale(domain=list(self.labels), range=dashes), legend=legend)
         layers = [band, base.mark_line(strokeWidth=2).encode(strokeDash=dash)]
         if max(map(len, self.curve.points)) <= _FEW_POINTS:
             layers.append(base.mark_point(filled=True, size=32, opacity=1))
         return layers
 
     def _hover(self) -> alt.Chart:
-        """The dot next to the pointer, and what it stands for."""
-        near = alt.selection_point(
-            name="near", nearest=True, on="pointerover", clear="pointerout", fields=["group", "step"], empty=False
-        )
+        """The dot under the pointer, and what it stands for.
+
+        Not the nearest one: there Vega-Lite 6.4 forgets the label in the tooltip.
+        """
+        pointed = alt.selection_point(on="pointerover", clear="pointerout", fields=["label", "step"], empty=False)
         tooltip = [
-            alt.Tooltip("group:N"),
+            alt.Tooltip("label:N", title="group"),
             alt.Tooltip("step:Q"),
             alt.Tooltip("mean:Q", format=".4~g"),
             alt.Tooltip("error:Q", format=".2~g", title="standard error"),
             alt.Tooltip("seeds:Q"),
         ]
-        opacity = alt.condition(near, alt.value(1), alt.value(0))
-        dots: alt.Chart = self._base(None).mark_point(filled=True, size=110).encode(opacity=opacity, tooltip=tooltip)
-        return dots.add_params(near)
+        opacity = alt.condition(pointed, alt.value(1), alt.value(0))
+        dots: alt.Chart = self._base(None).mark_point(filled=True, size=150).encode(opacity=opacity, tooltip=tooltip)
+        return dots.add_params(pointed)
 
 
 def _short(value: float | None) -> float | None:

@@ -119,7 +119,7 @@ def test_panels_hold_the_curves(page, report):
         return json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
 
     assert data("labels") == [group.label for group in report.groups]
-    assert data("fields") == [*FIELDS] == ["group", "step", "mean", "error", "seeds"]
+    assert data("fields") == [*FIELDS] == ["label", "step", "mean", "error", "seeds"]
     accuracy, loss = data("panels")
     assert loss["points"][:3] == [[0, 0, 0, 0, 2], [0, 1, 1.5, 0.5, 2], [0, 2, 3, 1, 2]]
     assert accuracy["points"][:2] == [[0, 1, 0.5, 0, 2], [0, 2, None, None, 2]], "no number is a gap"

@@ -23,9 +23,10 @@ function config() {
 }
 
 async function draw(place) {
-  // ast: expressions are interpreted, not compiled, as the page allows no code but its own.
+  // ast: expressions are interpreted, not compiled, as the page allows no code but its own. logLevel: errors alone, as a
+  // panel whose groups are all hidden warns that it has no extent.
   const options = {
-    mode: "vega-lite", ast: true, logLevel: vega.Error, actions: false, defaultStyle: false,
+    mode: "vega-lite", ast: true, logLevel: 1, actions: false, defaultStyle: false,
     tooltip: { disableDefaultStyle: true }, config: config(),
   };
   drawn.get(place)?.finalize();
