@@ -1,4 +1,4 @@
-"""The stages: fit, validate, test, predict, export."""
+"""The stages: fit, validate, test, predict, export, compare."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from dopd_lightning.callbacks import ExportStudent, save_student
 from dopd_lightning.checkpoints import read_checkpoint
 from dopd_lightning.cli.build import Run, build, make_trainer
+from dopd_lightning.cli.compare import compare
 from dopd_lightning.cli.make import check_complete
 from dopd_lightning.cli.resume import check_same_run, newest_checkpoint
 from dopd_lightning.cli.summary import Summary, make_folder, take_tally, write_config
@@ -31,8 +32,11 @@ def run_stage(config: DictConfig) -> float | None:
     Raises:
         ConfigError, DataError: before models load where that is possible.
     """
+    if config.stage == "compare":  # before models and data are asked for
+        compare(config)
+        return None
     check_complete(config)
-    stage = _STAGES[check_choice("stage", config.stage, _STAGES)]
+    stage = _STAGES[check_choice("stage", config.stage, [*_STAGES, "compare"])]
     if type(config.seed) is not int or not 0 <= config.seed < 2**32:
         raise ConfigError(f"seed: {config.seed!r} must be a whole number from 0 to {2**32 - 1}")
     if config.stage == "export" and config.ckpt_path is None:

@@ -1,0 +1,126 @@
+"""In what the configurations of several runs differ, but for the seed and what is of no consequence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Where a run goes, what it is called and who logs it: no part of what is learned.
+_OF_NO_CONSEQUENCE = ("name", "stage", "ckpt_path", "runs", "objective", "evaluate", "paths", "logger", "seed")
+_TARGET = "._target_"
+_LONGEST = 60
+ABSENT = "—"
+"""Shown for a key that a configuration does not have."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting that is not the same in all runs.
+
+    Attributes:
+        name: the last parts of its key, as many as tell it from the others; a node's for the object that it makes.
+        values: for each run, printable, on one line and short; equal where the values are.
+        implied: whether another difference decides it: which object a node makes decides the defaults that it has.
+    """
+
+    name: str
+    values: Sequence[str]
+    implied: bool
+
+
+def differences_of(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
+    """In what ``configs`` differ; where they do not, runs are equal but for the seed.
+
+    Left out are names, places and loggers, paths inside a run's own folder, whatever has the value of ``seed`` in every
+    run, and what has one value in all runs that have it, because of the object that a node around it makes: where
+    ``fusion._target_`` differs, ``fusion.beta_weak`` counts only if it differs among those with such a weight.
+    """
+    flat = [dict(_flat("", _without_own_folder(config))) for config in configs]
+    keys = list(dict.fromkeys(key for each in flat for key in each))
+    values = {key: [each.get(key) for each in flat] for key in keys}
+    seeds = [_canonical(config["seed"]) for config in configs]
+    differ = [key for key in keys if len({*values[key]}) > 1 and not _follows(values[key], seeds)]
+    implied = {key: _implied(key, values, differ) for key in differ}
+    kept = [key for key in differ if not (implied[key] and len({*values[key]} - {None}) == 1)]
+    nodes = {key: key.removesuffix(_TARGET) for key in kept}
+    names = _short_names([key if nodes[key] in kept and nodes[key] != key else nodes[key] for key in kept])
+    return [Difference(name, _short_values(values[key]), implied[key]) for key, name in zip(kept, names, strict=True)]
+
+
+def _without_own_folder(config: Mapping[str, Any]) -> Any:
+    folder = str((config.get("paths") or {}).get("output_dir") or "")
+
+    def without(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(name): without(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [without(part) for part in value]
+        return value.replace(folder, "<run>") if folder and isinstance(value, str) else value
+
+    return without({key: value for key, value in config.items() if key not in _OF_NO_CONSEQUENCE})
+
+
+def _flat(where: str, node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in node.items():
+        key = f"{where}.{name}" if where else str(name)
+        if isinstance(value, Mapping) and value:
+            yield from _flat(key, value)
+        else:
+            yield key, _canonical(value)
+
+
+def _canonical(value: Any) -> str:
+    """One text for one value: 1 and 1.0 are one, "1" is another."""
+    whole = isinstance(value, float) and value.is_integer()
+    return json.dumps(int(value) if whole else value, sort_keys=True, default=str, ensure_ascii=False)
+
+
+def _follows(values: Sequence[str | None], seeds: Sequence[str]) -> bool:
+    return all(value in (seed, None) for value, seed in zip(values, seeds, strict=True))
+
+
+def _implied(key: str, values: Mapping[str, Sequence[str | None]], differ: Sequence[str]) -> bool:
+    """Whether it is the same in all runs in which a node around it, or it itself as a node, makes the same object."""
+    parts = key.split(".")
+    targets = [".".join(parts[:end]) + _TARGET for end in range(1, len(parts) + 1)]
+    return any(
+        len({*zip(values[target], values[key], strict=True)}) == len({*values[target]})
+        for target in targets
+        if target in differ and target != key
+    )
+
+
+def _short_names(keys: Sequence[str]) -> list[str]:
+    """The last parts of each key, as many as make it another than the others'."""
+    names = []
+    for key in keys:
+        parts = key.split(".")
+        ends = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+        names.append(next((end for end in ends if sum(f".{other}".endswith(f".{end}") for other in keys) == 1), key))
+    return names
+
+
+def _short_values(values: Sequence[str | None]) -> list[str]:
+    """Each as short as it can be without looking like another that it is not."""
+    for short in (_shortest, _printable):
+        shown = [short(value) for value in values]
+        if len({*shown}) == len({*values}):
+            return shown
+    return [ABSENT if value is None else json.dumps(json.loads(value)) for value in values]
+
+
+def _shortest(value: str | None) -> str:
+    text = _printable(value)
+    text = text.rpartition(".")[2] if text.startswith("dopd_lightning.") else text
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 + 1 :]}"
+
+
+def _printable(value: str | None) -> str:
+    if value is None:
+        return ABSENT
+    text = json.loads(value)
+    if isinstance(text, str):
+        return text if text.isprintable() and text else json.dumps(text)
+    return value if value.isprintable() else json.dumps(text)
