@@ -68,7 +68,7 @@ def test_fit_leaves_a_summary_the_configuration_logs_a_checkpoint_and_the_studen
     assert (config.fusion.top_k, config.fusion.beta_weak, config.module.verifier) == (8, 0.3, "numeric")
 
     rows = metrics_of(run)
-    assert {row["step"] for row in rows} == {"0", "1"}
+    assert {row["step"] for row in rows} == {"0", "1", "2"}, "the last is of the map after training"
     assert {"train/loss", "train/gap", "val/accuracy"} <= set(rows[0])
     assert "test/accuracy" not in rows[0], "the evaluations around training have their own Trainer"
 
