@@ -113,7 +113,7 @@ def _alternatives(
     """The response's token with its probability, and others with shares of what is left."""
     shape = (len(ids), count - 1)
     others = rng.choice(pool, shape) if pool is not None else np.minimum(rng.zipf(1.15, shape), VOCABULARY - 1)
-    left = (1 - probability[:, None]) * 0.6 ** np.arange(1, count)
+    left = (1 - probability[:, None]) * 0.5 ** np.arange(1, count)
     found = np.concatenate([probability[:, None], left], axis=1)
     order = np.argsort(-found, axis=1, kind="stable")
     all_ids = np.concatenate([ids[:, None], others], axis=1)
