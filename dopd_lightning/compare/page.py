@@ -39,7 +39,10 @@ def render_page(comparison: Comparison, figures: Sequence[Figure], folder: Path)
     # Sorted keys would put the fields of tooltips into another order; NaN is no JSON that browsers read.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     css, js = (_asset(environment, name) for name in ("page.css", "page.js"))
-    scripts, css = [vl_convert.javascript_bundle(None, VEGA_LITE), js], f"{_colours()}\n{css}"
+    scripts, css = (
+        [vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE), js],
+        f"{_colours()}\n{css}",
+    )
     numbered = [(figure, number) for number, figure in enumerate(figures)]
     return environment.get_template("page.html.jinja").render(
         labels=[group.label for group in comparison.groups],
