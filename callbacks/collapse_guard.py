@@ -29,6 +29,7 @@ class CollapseGuard(L.Callback):
         cut_share: warn above this share of responses cut at the length limit, if it was not above it at the start.
         regime_share: warn above this share of tokens in one regime, if it was not above it at the start.
         validations: warn after so many validations in a row, each with less accuracy than the one before.
+        accuracy_share: warn after two validations in a row with less than this share of the best accuracy.
         stop: end training, with a checkpoint, after the step.
         folder: where to, unless a :class:`ResumableCheckpoint` saves anyhow; the Trainer's ``default_root_dir`` if not
             given.
@@ -44,6 +45,7 @@ class CollapseGuard(L.Callback):
         cut_share: float = 0.5,
         regime_share: float = 0.97,
         validations: int = 3,
+        accuracy_share: float = 0.8,
         stop: bool = False,
         folder: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -52,6 +54,7 @@ class CollapseGuard(L.Callback):
         self.cut_share = check_range("cut_share", cut_share, above=0, below=1)
         self.regime_share = check_range("regime_share", regime_share, above=0, below=1)
         self.validations = int(check_range("validations", validations, at_least=1))
+        self.accuracy_share = check_range("accuracy_share", accuracy_share, above=0, below=1)
         self.stop = stop
         self.folder = None if folder is None else Path(folder)
         self._recent: deque[dict[str, float]] = deque(maxlen=self.window)
@@ -109,11 +112,18 @@ class CollapseGuard(L.Callback):
         found = [float(value) for name, value in trainer.callback_metrics.items() if name.startswith(_ACCURACY)]
         if not found or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
-        last = self._accuracies = [*self._accuracies[-self.validations :], sum(found) / len(found)]
-        falls = len(last) > self.validations and all(b < a for a, b in pairwise(last))
-        figures = ", ".join(f"{each:.1%}" for each in last)
-        text = f"accuracy has fallen in {self.validations} validations, one after the other: {figures}"
-        self._judge(trainer, {"accuracy": text if falls else None})
+        self._accuracies.append(sum(found) / len(found))
+        self._judge(trainer, {"accuracy": self._of_validations(self._accuracies)})
+
+    def _of_validations(self, accuracies: list[float]) -> str | None:
+        last, best = accuracies[-self.validations - 1 :], max(accuracies)
+        if len(last) > self.validations and all(b < a for a, b in pairwise(last)):
+            figures = ", ".join(f"{each:.1%}" for each in last)
+            return f"accuracy has fallen in {self.validations} validations, one after the other: {figures}"
+        if all(each < self.accuracy_share * best for each in accuracies[-2:]):
+            figures = " and ".join(f"{each:.1%}" for each in accuracies[-2:])
+            return f"accuracy was {figures} in the last two validations, and {best:.1%} in the best"
+        return None
 
     # ------------------------------------------------------------------------------------------------ what is done
 

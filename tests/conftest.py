@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import torch
@@ -16,6 +18,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.cli.resolvers import register_resolvers
 from dopd_lightning.policies import new_policy, new_tokenizer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 TEXTS = ["Add the numbers 1 2 3 step by step.", "Hint: first add 1 and 2, then 3.", "<answer>6</answer>"]
 ARCHITECTURE = {
@@ -119,3 +124,22 @@ def configured(models: Path, lines: Path, tmp_path: Path, monkeypatch: pytest.Mo
             return compose("config", [*base, *overrides])
 
     return composed
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+OPTIONS = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
+OPTIONS += ["disable-component-update", "disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, which CI has to have."""
+    from playwright.sync_api import sync_playwright  # most tests do without
+
+    if CHROMIUM is None:
+        missing = "no Chromium: apt-get install chromium"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[f"--{option}" for option in OPTIONS])
+        yield browser
+        browser.close()

@@ -12,6 +12,9 @@ from dopd_lightning.maps.snapshot import QUANTITIES, Snapshot
 PREFERRED = ("gap", "teacher_divergence", "reference_divergence", "student_entropy")
 """What is drawn: the first of these that is known."""
 
+WIDTH = 10.0
+"""Of the picture, in inches of 100 pixels."""
+
 PROMPTS = 8
 """The most prompts that are drawn, a panel each."""
 
@@ -40,9 +43,15 @@ def heatmap(snapshots: Sequence[Snapshot]) -> NDArray[np.uint8] | None:
     width = max(len(values) for rows in by_prompt.values() for values in rows.values())
     largest = max(float(np.quantile(v, 0.98)) for rows in by_prompt.values() for v in rows.values()) or 1.0
 
-    figure = Figure(figsize=(10, 0.7 + len(by_prompt) * (0.5 + 0.14 * len(steps))), dpi=100, layout="constrained")
+    # Laid out by hand, in inches: matplotlib's own layout takes longer than the drawing.
+    panel, between, above, below, sides = 0.14 * len(steps) + 0.2, 0.35, 0.35, 0.55, 0.7
+    height = above + below + len(by_prompt) * panel + (len(by_prompt) - 1) * between
+    figure = Figure(figsize=(WIDTH, height), dpi=100)
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(len(by_prompt), 1, sharex=True, squeeze=False)[:, 0]
+    figure.subplots_adjust(
+        left=sides / WIDTH, right=0.86, bottom=below / height, top=1 - above / height, hspace=between / panel
+    )
     image = None
     for axis, (number, rows) in zip(axes, sorted(by_prompt.items()), strict=True):
         grid = np.full((len(steps), width), np.nan)
@@ -57,6 +66,8 @@ def heatmap(snapshots: Sequence[Snapshot]) -> NDArray[np.uint8] | None:
         axis.set_title(f"prompt {number + 1}", loc="left", fontsize=9)
     axes[-1].set_xlabel("token of the response")
     assert image is not None
-    figure.colorbar(image, ax=list(axes), label=QUANTITIES[drawn], extend="max")
+    scale_height = max(height - above - below, 1.0)
+    beside = figure.add_axes((0.88, below / height, 0.015, min(scale_height / height, 1 - below / height)))
+    figure.colorbar(image, cax=beside, label=QUANTITIES[drawn].removesuffix(" (nats)"), extend="max")
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]

@@ -91,6 +91,12 @@ def test_accuracy_that_falls_validation_after_validation(run):
     assert "in 2 validations, one after the other: 60.0%, 50.0%, 40.0%" in said[0]
 
 
+def test_accuracy_that_is_lost_and_does_not_come_back(run):
+    said = heard(run, CollapseGuard(), [{}] * 6, accuracies=[0.4, 0.5, 0.2, 0.5, 0.1, 0.2])
+    assert [text.split(":")[0] for text in said] == ["step 6"], "once may be chance"
+    assert "10.0% and 20.0% in the last two validations, and 50.0% in the best" in said[0]
+
+
 def test_a_stop_leaves_a_checkpoint(run, tmp_path):
     with pytest.warns(match="training stops here"):
         trainer = run(CollapseGuard(window=1, stop=True), [{}, {}] + [{"train/entropy/student": 0.1}] * 5)
@@ -113,7 +119,9 @@ def test_a_run_that_goes_on_remembers_its_start(run, tmp_path):
     assert "10% of the 1 at the start" in said
 
 
-@pytest.mark.parametrize("option", ["window", "entropy_share", "cut_share", "regime_share", "validations"])
+@pytest.mark.parametrize(
+    "option", ["window", "entropy_share", "cut_share", "regime_share", "validations", "accuracy_share"]
+)
 def test_options_out_of_range_are_named(option):
     with pytest.raises(ConfigError, match=option):
         CollapseGuard(**{option: 0})

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from dopd_lightning.maps import QUANTITIES, Alternatives, MappedResponse, Snapshot, render_page
 
@@ -108,23 +106,6 @@ def plain_snapshot(plain_response):
         return Snapshot(step, responses or [plain_response()], pieces)
 
     return make
-
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-OPTIONS = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
-OPTIONS += ["disable-component-update", "disable-sync"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium, which CI has to have."""
-    if CHROMIUM is None:
-        missing = "no Chromium: apt-get install chromium"
-        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[f"--{option}" for option in OPTIONS])
-        yield browser
-        browser.close()
 
 
 class Opened(Protocol):
