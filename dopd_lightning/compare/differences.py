@@ -9,6 +9,7 @@ from typing import Any
 
 # Where a run goes, what it is called and who logs it: no part of what is learned.
 _OF_NO_CONSEQUENCE = ("name", "stage", "ckpt_path", "runs", "objective", "evaluate", "paths", "logger", "seed")
+_ONLY_SHOW = ("divergence_map", "live_console", "speed")  # of the callbacks
 _TARGET = "._target_"
 _LONGEST = 60
 ABSENT = "—"
@@ -59,7 +60,11 @@ def _without_own_folder(config: Mapping[str, Any]) -> Any:
             return [without(part) for part in value]
         return value.replace(folder, "<run>") if folder and isinstance(value, str) else value
 
-    return without({key: value for key, value in config.items() if key not in _OF_NO_CONSEQUENCE})
+    counts = {key: value for key, value in config.items() if key not in _OF_NO_CONSEQUENCE}
+    if isinstance(counts.get("callbacks"), Mapping):
+        callbacks = counts["callbacks"].items()
+        counts["callbacks"] = {name: callback for name, callback in callbacks if name not in _ONLY_SHOW}
+    return without(counts)
 
 
 def _flat(where: str, node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

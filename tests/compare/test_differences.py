@@ -32,6 +32,13 @@ def test_names_places_loggers_and_paths_in_the_run_s_own_folder_set_nothing_apar
     }
 
 
+def test_callbacks_that_only_show_set_nothing_apart():
+    def run(title):
+        return {"callbacks": {"divergence_map": {"title": title}, "live_console": {"rollouts": len(title)}}}
+
+    assert differences(run("one"), run("another")) == {}
+
+
 def test_what_has_the_seed_s_value_in_every_run_is_the_seed():
     following = [{"data": {"seed": seed}} for seed in (0, 1, 2)]
     assert differences(*following, seeds=[0, 1, 2]) == {}
