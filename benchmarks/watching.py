@@ -69,7 +69,7 @@ def run(steps: int, folder: Path, clock: Callable[[], float]) -> tuple[dict[str,
         rollout=StudentRollout(samples_per_prompt=4, max_new_tokens=64),
         verifier="reasoning_gym",
     )
-    loggers = [CSVLogger(folder), WandbLogger(save_dir=folder, mode="offline", settings=wandb.Settings(silent=True))]
+    loggers = [CSVLogger(folder), WandbLogger(save_dir=folder, offline=True, settings=wandb.Settings(silent=True))]
     with watching(seconds, clock):
         trainer = L.Trainer(
             accelerator="cpu",

@@ -71,7 +71,7 @@ def logged(make_policy, tokenizer, tmp_path_factory):
         module = DOPDModule(make_policy(0), make_policy(1), fusion=DOPD(top_k=8), rollout=rollout, tokenizer=tokenizer)
         maps = DivergenceMap(folder, every_n_steps=2, prompts=1, fresh=1)
         settings = wandb.Settings(silent=True)
-        logger = WandbLogger(save_dir=folder, project="test", mode="offline", settings=settings)
+        logger = WandbLogger(save_dir=folder, project="test", offline=True, settings=settings)
         trainer = L.Trainer(
             accelerator="cpu",
             logger=logger,

@@ -34,6 +34,9 @@ def assert_same_bits(found: Any, expected: Any) -> None:
         assert all(found[part][name].equal(expected[part][name]) for name in expected[part])
 
 
+OF_REGIMES = ("train/loss/", "train/gap/")
+
+
 @pytest.mark.parametrize(("processes", "strategy"), [(1, "auto"), (2, "ddp"), (2, "fsdp")])
 @pytest.mark.parametrize(("rollout", "reference"), KINDS)
 def test_it_ends_with_the_same_bits_and_metrics(processes, strategy, rollout, reference, tmp_path):
@@ -45,7 +48,11 @@ def test_it_ends_with_the_same_bits_and_metrics(processes, strategy, rollout, re
             assert len(found) == len(expected) == 10 - step
             for here, there in zip(found, expected, strict=True):
                 steps = {name: value for name, value in there.items() if name.startswith("train/")}
-                assert {name: here[name] for name in steps} == steps
+                # Lightning keeps what was logged last: here, a regime may not have had a token yet.
+                unheard = {name for name in steps if name.startswith(OF_REGIMES)} - set(here)
+                assert {name: here[name] for name in steps.keys() - unheard} == {
+                    name: value for name, value in steps.items() if name not in unheard
+                }
             assert found[-1]["val/accuracy"] == expected[-1]["val/accuracy"]
             assert each["regime_counts"].equal(whole["regime_counts"])
 

@@ -67,7 +67,7 @@ def make_snapshot() -> MakeSnapshot:
                 },
             }
             made.append(MappedResponse(**(given | fields)))
-        return Snapshot(step, made, {token: piece for piece, token in ids.items()})
+        return Snapshot(step, made, {ids[piece]: piece for row in rows for piece in row})
 
     return make
 
