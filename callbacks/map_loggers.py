@@ -48,7 +48,8 @@ class MapLoggers:
         import wandb  # takes a second, which runs without it need not wait for
 
         if place not in self._tables:
-            self._tables[place] = wandb.Table(list(COLUMNS), log_mode="INCREMENTAL")
+            # Mixed types: working out those of each cell would take longer than all the rest of a map.
+            self._tables[place] = wandb.Table(list(COLUMNS), log_mode="INCREMENTAL", allow_mixed_types=True)
         for row in list(rows(last))[: wandb.Table.MAX_ROWS]:  # W&B shows no more of one increment
             self._tables[place].add_data(*row)
         page = wandb.Html(render_page([last], title=self.title), inject=False)
@@ -61,7 +62,7 @@ class MapLoggers:
                 import wandb
 
                 data = [row for snapshot in snapshots for row in rows(snapshot)][-wandb.Table.MAX_ROWS :]
-                table = wandb.Table(list(COLUMNS), data)
+                table = wandb.Table(list(COLUMNS), data, allow_mixed_types=True)
                 logger.experiment.log({"map/all_tokens": table, "trainer/global_step": snapshots[-1].step})
 
 

@@ -43,31 +43,30 @@ def heatmap(snapshots: Sequence[Snapshot]) -> NDArray[np.uint8] | None:
     width = max(len(values) for rows in by_prompt.values() for values in rows.values())
     largest = max(float(np.quantile(v, 0.98)) for rows in by_prompt.values() for v in rows.values()) or 1.0
 
-    # Laid out by hand, in inches: matplotlib's own layout takes longer than the drawing.
-    panel, between, above, below, sides = 0.14 * len(steps) + 0.2, 0.35, 0.35, 0.55, 0.7
-    height = above + below + len(by_prompt) * panel + (len(by_prompt) - 1) * between
-    figure = Figure(figsize=(WIDTH, height), dpi=100)
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots(len(by_prompt), 1, sharex=True, squeeze=False)[:, 0]
-    figure.subplots_adjust(
-        left=sides / WIDTH, right=0.86, bottom=below / height, top=1 - above / height, hspace=between / panel
-    )
-    image = None
-    for axis, (number, rows) in zip(axes, sorted(by_prompt.items()), strict=True):
-        grid = np.full((len(steps), width), np.nan)
+    # One pair of axes for all prompts, laid out by hand: axes of their own would take twice as long.
+    count, rows_each = len(by_prompt), len(steps) + 1
+    grid = np.full((count * rows_each - 1, width), np.nan)
+    for place, (_, rows) in enumerate(sorted(by_prompt.items())):
         for row, step in enumerate(steps):
             values = rows.get(step, ())
-            grid[row, : len(values)] = values
-        scale = PowerNorm(0.5, 0, largest)  # most values are small, and differ
-        image = axis.imshow(grid, aspect="auto", interpolation="nearest", cmap="viridis", norm=scale)
-        shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 6)).round().astype(int))
-        axis.set_yticks(shown, [str(steps[row]) for row in shown])
-        axis.set_ylabel("step")
-        axis.set_title(f"prompt {number + 1}", loc="left", fontsize=9)
-    axes[-1].set_xlabel("token of the response")
-    assert image is not None
-    scale_height = max(height - above - below, 1.0)
-    beside = figure.add_axes((0.88, below / height, 0.015, min(scale_height / height, 1 - below / height)))
+            grid[place * rows_each + row, : len(values)] = values
+    above, below, left = 0.15, 0.5, 1.3
+    height = above + below + max(0.16 * len(grid), 0.7)
+    figure = Figure(figsize=(WIDTH, height), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    inside = (height - above - below) / height
+    axis = figure.add_axes((left / WIDTH, below / height, 0.73, inside))
+    scale = PowerNorm(0.5, 0, largest)  # most values are small, and differ
+    image = axis.imshow(grid, aspect="auto", interpolation="nearest", cmap="viridis", norm=scale)
+    firsts = [place * rows_each for place in range(count)]
+    ticks = {
+        row: f"prompt {number + 1}, step {steps[0]}" for row, number in zip(firsts, sorted(by_prompt), strict=True)
+    }
+    ticks |= {row + len(steps) - 1: f"step {steps[-1]}" for row in firsts if len(steps) > 1}
+    axis.set_yticks(list(ticks), list(ticks.values()))
+    axis.set_xlabel("token of the response")
+    axis.spines[:].set_visible(False)
+    beside = figure.add_axes((0.88, below / height, 0.015, inside))
     figure.colorbar(image, cax=beside, label=QUANTITIES[drawn].removesuffix(" (nats)"), extend="max")
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
