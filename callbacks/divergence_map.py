@@ -119,7 +119,8 @@ class DivergenceMap(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, DOPDModule)
-        if self._examples is not None and self._observed is not None and trainer.global_step > self._observed[0]:
+        mapped = self._observed is not None and self._observed[0] == trainer.global_step
+        if self._examples is not None and not mapped:
             responses = self._observe(trainer, pl_module)
             if trainer.is_global_zero:
                 self._add(trainer, pl_module, trainer.global_step, responses)

@@ -188,6 +188,13 @@ def test_a_run_that_goes_on_has_the_earlier_maps_too(run, tmp_path):
             np.testing.assert_array_equal(mine.quantities["loss"], other.quantities["loss"])
 
 
+def test_one_that_goes_on_for_less_than_the_interval_has_the_last_map(run, tmp_path):
+    run(DivergenceMap(every_n_steps=50), ResumableCheckpoint(tmp_path / "saved", every_n_steps=3, keep=9), steps=5)
+    second = DivergenceMap(every_n_steps=50)
+    run(second, ResumableCheckpoint(tmp_path / "more"), steps=5, ckpt_path=tmp_path / "saved" / "step=3.ckpt")
+    assert [snapshot.step for snapshot in second.snapshots] == [0, 5]
+
+
 def test_earlier_maps_that_are_gone_are_said_to_be(run, tmp_path):
     run(DivergenceMap(tmp_path / "first", every_n_steps=1), ResumableCheckpoint(tmp_path / "saved"), steps=2)
     (tmp_path / "first" / "divergence_map" / "step=1.npz").unlink()

@@ -112,7 +112,7 @@ def go_on(arguments: list[str], name: str) -> Path:
 
 
 def where_it_ended(name: str) -> Path:
-    """The folder of the last checkpoint: after one that was killed at its end, the one that goes on has nothing to do."""
+    """The folder of the last checkpoint: after a run that was killed at its very end, nothing is left to go on with."""
     last = max(Path("runs", name).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
     return last.parents[1]
 
