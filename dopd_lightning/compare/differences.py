@@ -9,7 +9,10 @@ from typing import Any
 
 # Where a run goes, what it is called and who logs it: no part of what is learned.
 _OF_NO_CONSEQUENCE = ("name", "stage", "ckpt_path", "runs", "objective", "evaluate", "paths", "logger", "seed")
-_ONLY_SHOW = ("divergence_map", "live_console", "speed")  # of the callbacks
+_ONLY_SHOW = {
+    "callbacks": ("divergence_map", "live_console", "speed"),
+    "trainer": ("enable_progress_bar", "enable_model_summary", "log_every_n_steps"),
+}
 _TARGET = "._target_"
 _LONGEST = 60
 ABSENT = "—"
@@ -61,9 +64,9 @@ def _without_own_folder(config: Mapping[str, Any]) -> Any:
         return value.replace(folder, "<run>") if folder and isinstance(value, str) else value
 
     counts = {key: value for key, value in config.items() if key not in _OF_NO_CONSEQUENCE}
-    if isinstance(counts.get("callbacks"), Mapping):
-        callbacks = counts["callbacks"].items()
-        counts["callbacks"] = {name: callback for name, callback in callbacks if name not in _ONLY_SHOW}
+    for group, left_out in _ONLY_SHOW.items():
+        if isinstance(counts.get(group), Mapping):
+            counts[group] = {name: value for name, value in counts[group].items() if name not in left_out}
     return without(counts)
 
 

@@ -32,9 +32,10 @@ def test_names_places_loggers_and_paths_in_the_run_s_own_folder_set_nothing_apar
     }
 
 
-def test_callbacks_that_only_show_set_nothing_apart():
+def test_what_only_shows_sets_nothing_apart():
     def run(title):
-        return {"callbacks": {"divergence_map": {"title": title}, "live_console": {"rollouts": len(title)}}}
+        callbacks = {"divergence_map": {"title": title}, "live_console": {"rollouts": len(title)}}
+        return {"callbacks": callbacks, "trainer": {"log_every_n_steps": len(title)}}
 
     assert differences(run("one"), run("another")) == {}
 
