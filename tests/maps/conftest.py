@@ -28,9 +28,9 @@ class MakeSnapshot(Protocol):
     ) -> Snapshot: ...
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make_snapshot() -> MakeSnapshot:
-    """Responses by their tokens; each token has an id by its bytes, the same in all snapshots."""
+    """Responses by their tokens; each token has an id by its bytes, the same in all snapshots of a module's tests."""
     ids: dict[bytes, int] = {}
 
     def make(*responses, step=0, without=(), roles=ROLES, alternatives=5, fixed=1, **fields):
