@@ -14,6 +14,7 @@ from dopd_lightning.data import Example, Verifier, examples_of
 from dopd_lightning.errors import ConfigError, check_choice
 from dopd_lightning.metrics import Accuracy
 from dopd_lightning.policies import evaluating
+from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.rollout import Engine, Rollout, Sampling, TransformersEngine
 from dopd_lightning.sharding import gathered
 
@@ -30,6 +31,7 @@ class Evaluation(L.LightningModule):
     pad_id: int
     vocabulary_size: int
     verifier: Verifier
+    privileged: PrivilegedAccess
     _engine_is_behind: bool
 
     def __init__(self) -> None:
@@ -43,9 +45,12 @@ class Evaluation(L.LightningModule):
         raise NotImplementedError
 
     def answer(self, examples: Sequence[Example]) -> list[str]:
-        """Greedy answers to the bare prompts, by the student or, inside :meth:`answering_as`, by another policy."""
+        """Greedy answers by the student or, inside :meth:`answering_as`, by another policy.
+
+        Prompts are bare, unless ``privileged.evaluation`` says otherwise.
+        """
         policy = self._answerer()
-        prompts = [self._token_ids(example, privileged=False) for example in examples]
+        prompts = [self._token_ids(example, privileged=self.privileged.evaluation) for example in examples]
         greedy = Sampling(max_new_tokens=self.rollout.sampling.max_new_tokens, temperature=0)
         if policy is self.student:
             self._synchronise()

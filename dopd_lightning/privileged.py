@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from dopd_lightning.errors import check_range
 
@@ -13,12 +13,19 @@ class PrivilegedAccess:
 
     The paper's method shows it to both sources and never to the student. Other values are its ablations (Fig. 3,
     Table 8), and training on completions with the student shown some of the hints.
+
+    Attributes:
+        student: while it learns.
+        teacher: while it teaches.
+        reference: while it teaches.
+        evaluation: whether whoever is evaluated sees it, to tell what privileged text is worth to a policy.
     """
 
     student: float = 0.0
     teacher: float = 1.0
     reference: float = 1.0
+    evaluation: bool = False
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            check_range(f"privileged.{field.name}", getattr(self, field.name), at_least=0, at_most=1)
+        for role in ("student", "teacher", "reference"):
+            check_range(f"privileged.{role}", getattr(self, role), at_least=0, at_most=1)

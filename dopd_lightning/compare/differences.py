@@ -14,6 +14,8 @@ _ONLY_SHOW = {
     "trainer": ("enable_progress_bar", "enable_model_summary", "log_every_n_steps"),
 }
 _TARGET = "._target_"
+# What a method consists of: where its name differs, these parts do too.
+_METHOD, _OF_A_METHOD = "method", ("fusion.", "reference.", "rollout.", "privileged.")
 _LONGEST = 60
 ABSENT = "—"
 """Shown for a key that a configuration does not have."""
@@ -39,13 +41,18 @@ def differences_of(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
 
     Left out are names, places and loggers, paths inside a run's own folder, whatever has the value of ``seed`` in every
     run, and what has one value in all runs that have it, because of the object that a node around it makes: where
-    ``fusion._target_`` differs, ``fusion.beta_weak`` counts only if it differs among those with such a weight.
+    ``fusion._target_`` differs, ``fusion.beta_weak`` counts only if it differs among those with such a weight. Where
+    ``method`` differs, so do the parts that it consists of: they count only if they differ among runs of one method.
     """
     flat = [dict(_flat("", _without_own_folder(config))) for config in configs]
     keys = list(dict.fromkeys(key for each in flat for key in each))
     values = {key: [each.get(key) for each in flat] for key in keys}
     seeds = [_canonical(config["seed"]) for config in configs]
     differ = [key for key in keys if len({*values[key]}) > 1 and not _follows(values[key], seeds)]
+    if _METHOD in differ:
+        differ = [
+            key for key in differ if not (key.startswith(_OF_A_METHOD) and _decides(values[_METHOD], values[key]))
+        ]
     implied = {key: _implied(key, values, differ) for key in differ}
     kept = [key for key in differ if not (implied[key] and len({*values[key]} - {None}) == 1)]
     nodes = {key: key.removesuffix(_TARGET) for key in kept}
@@ -93,11 +100,12 @@ def _implied(key: str, values: Mapping[str, Sequence[str | None]], differ: Seque
     """Whether it is the same in all runs in which a node around it, or it itself as a node, makes the same object."""
     parts = key.split(".")
     targets = [".".join(parts[:end]) + _TARGET for end in range(1, len(parts) + 1)]
-    return any(
-        len({*zip(values[target], values[key], strict=True)}) == len({*values[target]})
-        for target in targets
-        if target in differ and target != key
-    )
+    return any(_decides(values[target], values[key]) for target in targets if target in differ and target != key)
+
+
+def _decides(these: Sequence[str | None], those: Sequence[str | None]) -> bool:
+    """Whether runs with the same value among these have the same among those."""
+    return len({*zip(these, those, strict=True)}) == len({*these})
 
 
 def _short_names(keys: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Prompts, privileged text and answers: where they come from, how they are batched, formatted and verified."""
 
 from dopd_lightning.data.collate import collate, examples_of
+from dopd_lightning.data.concatenation import Concatenation
 from dopd_lightning.data.example import Example, Message, Prompt, check_example
 from dopd_lightning.data.hub import HubDataset
 from dopd_lightning.data.jsonl import JsonlDataset
@@ -10,6 +11,7 @@ from dopd_lightning.data.reasoning_gym import ReasoningGymDataset
 from dopd_lightning.data.verifiers import Verifier, extract_answer, get_verifier
 
 __all__ = [
+    "Concatenation",
     "DOPDDataModule",
     "Example",
     "HubDataset",

@@ -84,3 +84,22 @@ def test_values_are_short_on_one_line_and_as_different_as_they_are():
     assert shown(long, other) == ["x" * 30 + "…" + "x" * 26 + "end", "x" * 30 + "…" + "x" * 26 + "END"]
     assert shown("x" * 50 + "a" + "x" * 50, "x" * 50 + "b" + "x" * 50)[0] == "x" * 50 + "a" + "x" * 50
     assert differences({"key": 1}, {"key": 1.0}) == {}
+
+
+def test_a_method_brings_its_parts_along():
+    dopd = {"method": "dopd", "fusion": {"_target_": "dopd_lightning.fusion.DOPD"}, "privileged": {"teacher": 1}}
+    opd = {"method": "opd", "fusion": {"_target_": "dopd_lightning.fusion.Teacher"}, "privileged": {"teacher": 0}}
+    assert differences(dopd, opd) == {"method": ["dopd", "opd"]}
+
+
+def test_a_part_that_differs_within_a_method_counts():
+    runs = [{"method": "dopd", "fusion": {"beta_weak": weight}} for weight in (0.1, 0.3)]
+    assert differences(*runs, {"method": "opd", "fusion": {"beta_weak": 0.3}}) == {
+        "method": ["dopd", "dopd", "opd"],
+        "beta_weak": ["0.1", "0.3", "0.3"],
+    }
+
+
+def test_what_no_method_consists_of_counts():
+    runs = [{"method": name, "optimizer": {"lr": lr}} for name, lr in (("dopd", 1), ("opd", 2))]
+    assert differences(*runs) == {"method": ["dopd", "opd"], "lr": ["1", "2"]}

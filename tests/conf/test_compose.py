@@ -29,9 +29,24 @@ SMALL_SUMS = ["data.train.size=8", "data.val.size=2", "data.test.size=2"]
 QUICKSTART = [*SMALL_SUMS, "data.batch_size=2"]
 
 
+ALL_TASKS = [
+    f"data.{part}.{task}.size=4" for part in ("train", "val") for task in ("basic_arithmetic", "chain_sum", "gcd")
+]
+STUDY_MODELS = ("student", "student_small", "teacher", "teacher_small")
+
+
 def needs(choice, models, lines):
     """What a choice takes besides itself so that its objects can be made here: its names, and less of everything."""
+    if choice.startswith("experiment/study/"):
+        if choice.rsplit("/", 1)[1] in STUDY_MODELS:
+            return [*ALL_TASKS, "data.batch_size=2"]
+        teacher = [] if choice.endswith(("/models", "/transfer")) else [f"teacher.name={models}/teacher"]
+        return [*QUICKSTART, f"student.name={models}/student", *teacher]
+    if choice.startswith("data/study/"):
+        return ALL_TASKS if choice.endswith("/all") else SMALL_SUMS
     own = {
+        **{f"student/study{size}": [f"student.name={models}/student"] for size in ("", "_small")},
+        **{f"teacher/study{size}": [f"teacher.name={models}/teacher"] for size in ("", "_small")},
         "student/scratch": [f"student.tokenizer={models}/student"],
         "teacher/base": ["student=lora"],
         "teacher/none": ["fusion=data"],
@@ -50,7 +65,7 @@ def needs(choice, models, lines):
 @pytest.fixture
 def chosen(configured, models, lines):
     def compose(choice):
-        group, name = choice.rsplit("/", 1)
+        group, name = choice.rsplit("/", 1) if choice.startswith("hydra/") else choice.split("/", 1)
         extra = needs(choice, models, lines)
         if group == "experiment":
             return configured(f"+experiment={name}", *extra, "trainer.val_check_interval=null", bare=True)
@@ -61,7 +76,9 @@ def chosen(configured, models, lines):
 
 
 def test_the_groups_are_those_of_the_method_and_of_lightning():
-    expected = "callbacks data debug engine experiment fusion hydra logger optimizer paths precision reference rollout "
+    expected = (
+        "callbacks data debug engine experiment fusion hydra logger method optimizer paths precision reference rollout "
+    )
     assert [*(expected + "scheduler strategy student teacher trainer").split()] == GROUPS
 
 
@@ -75,7 +92,7 @@ def test_it_composes_onto_the_root_and_its_objects_are_made(chosen, choice, monk
     run = build(config)
     assert isinstance(run.module, DOPDModule)
     assert isinstance(run.trainer, L.Trainer)
-    assert len(run.data.sets["train"]) >= 2
+    assert len(run.data.sets["train" if config.stage == "fit" else config.stage]) >= 2
 
 
 def test_float16_composes_and_is_for_gpus(chosen):
@@ -171,7 +188,7 @@ def test_help_explains_every_group_and_lists_its_choices(monkeypatch, capsys):
     GlobalHydra.instance().clear()
     explained, listed = capsys.readouterr().out.split("Choices:")
     for choice in CHOICES:
-        group, name = choice.rsplit("/", 1)
+        group, name = choice.rsplit("/", 1) if choice.startswith("hydra/") else choice.split("/", 1)
         if not group.startswith("hydra"):
             assert re.search(rf"^  ([a-z]+, )*{group}\b", explained, re.MULTILINE), group
             assert re.search(rf"^{group}: .*\b{name}\b", listed, re.MULTILINE), choice

@@ -9,6 +9,7 @@ from dopd_lightning.data import PromptFormat, collate
 from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.fusion import Data
 from dopd_lightning.module import DOPDModule
+from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.rollout import DatasetRollout, Sampling, generate
 
 UNEQUAL = [
@@ -68,6 +69,14 @@ def test_answers_are_greedy_and_to_the_bare_prompt(
         make_trainer().validate(module, DataLoader([examples], batch_size=None), verbose=False)
     expected = [greedy_answer(make_policy(seed), example["prompt"], tokenizer) for example in examples]
     assert seen == [(example["prompt"], answer) for example, answer in zip(examples, expected, strict=True)]
+
+
+def test_prompts_are_privileged_where_that_is_asked_for(make_module, make_policy, tokenizer):
+    example = {"prompt": "1 2", "privileged": "3 4"}
+    shown = PromptFormat().text(example, tokenizer, privileged=True)
+    assert "3 4" in shown
+    module = make_module(privileged=PrivilegedAccess(evaluation=True))
+    assert module.answer([example]) == [greedy_answer(make_policy(0), shown, tokenizer)]
 
 
 def test_the_student_answers_again_afterwards_even_after_an_exception(make_module, examples):

@@ -1,0 +1,87 @@
+"""``basic_arithmetic``: formulas in which products and parentheses come first, such as ``2 - ( 3 + 4 ) * 5``."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dopd_lightning.data.tasks.task import Entry, Task, final_answer
+
+_OPERATIONS: dict[type[ast.operator], tuple[str, str, Callable[[int, int], int]]] = {
+    ast.Add: ("+", "plus", operator.add),
+    ast.Sub: ("-", "minus", operator.sub),
+    ast.Mult: ("*", "times", operator.mul),
+    ast.Div: ("/", "divided by", operator.floordiv),  # as reasoning-gym computes its answers
+}
+
+
+@dataclass(frozen=True)
+class _Operand:
+    value: int
+    step: int | None  # whose result it is, counted from 1; None for a number of the formula
+
+    def named(self) -> str:
+        """Without the value of a result."""
+        return str(self.value) if self.step is None else f"result {self.step}"
+
+
+@dataclass(frozen=True)
+class _Step:
+    left: _Operand
+    operation: tuple[str, str, Callable[[int, int], int]]
+    right: _Operand
+
+    @property
+    def result(self) -> int:
+        return self.operation[2](self.left.value, self.right.value)
+
+    @property
+    def equation(self) -> str:
+        return f"{self.left.value} {self.operation[0]} {self.right.value} = {self.result}"
+
+
+def _steps(entry: Entry) -> list[_Step]:
+    """The operations in the order in which they are done: from left to right, what an operation needs before it."""
+    done: list[_Step] = []
+
+    def value_of(node: ast.expr) -> _Operand:
+        if isinstance(node, ast.BinOp):
+            step = _Step(value_of(node.left), _OPERATIONS[type(node.op)], value_of(node.right))
+            done.append(step)
+            return _Operand(step.result, len(done))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant):
+            return _Operand(ast.literal_eval(node), None)
+        if isinstance(node, ast.UnaryOp):  # -( … ), which is 0 - ( … )
+            step = _Step(_Operand(0, None), _OPERATIONS[ast.Sub], value_of(node.operand))
+            done.append(step)
+            return _Operand(step.result, len(done))
+        return _Operand(ast.literal_eval(node), None)
+
+    value_of(ast.parse(entry["metadata"]["expression"], mode="eval").body)
+    return done
+
+
+def solution(entry: Entry) -> str:
+    """One equation a line, then the answer."""
+    return "\n".join([*(step.equation for step in _steps(entry)), final_answer(entry["answer"])])
+
+
+def steps_executed(entry: Entry) -> str:
+    """``Step 1: 3 + 4 = 7. Step 2: 7 * 5 = 35. Step 3: 2 - 35 = -33.``"""
+    return " ".join(f"Step {n}: {step.equation}." for n, step in enumerate(_steps(entry), start=1))
+
+
+def steps(entry: Entry) -> str:
+    """``Step 1: 3 + 4. Step 2: result 1 * 5. Step 3: 2 - result 2.``: what to do in which order, no result."""
+    named = (f"{step.left.named()} {step.operation[0]} {step.right.named()}" for step in _steps(entry))
+    return " ".join(f"Step {n}: {text}." for n, text in enumerate(named, start=1))
+
+
+def summary(entry: Entry) -> str:
+    """``In this order: plus, times, minus.``"""
+    return f"In this order: {', '.join(step.operation[1] for step in _steps(entry))}."
+
+
+BASIC_ARITHMETIC = Task("basic_arithmetic", solution, steps_executed, steps, summary)

@@ -1,0 +1,109 @@
+"""What has to be run: the sweeps of ``conf/experiment/study/``, as the commands that Hydra makes of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_module
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from dopd_lightning.cli.resolvers import register_resolvers
+
+MODELS = ("teacher", "teacher_small", "student", "student_small")
+SWEEPS = (
+    "models",
+    "search",
+    "table1",
+    "figure4",
+    "table8",
+    "routing",
+    "routing_pool",
+    "table4",
+    "table6",
+    "figure3",
+    "table3",
+    "figure10",
+    "table7",
+    "sequence_2",
+    "sequence_3",
+    "transfer",
+    "choices_support",
+    "choices_outliers",
+    "choices_normalize",
+    "choices_reduction",
+)
+"""In the order in which they are run, most wanted first."""
+
+DONE = "done.json"
+"""Written into the folder of a job that came to its end: how long it took, in seconds."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command of the study.
+
+    Attributes:
+        experiment: the file in ``conf/experiment/study/``.
+        overrides: of the command line, beside the experiment.
+        folder: the run's own.
+        goes_on: whether the run resumes from its checkpoints; others begin anew.
+    """
+
+    experiment: str
+    overrides: Sequence[str]
+    folder: Path
+    goes_on: bool
+
+    @property
+    def done(self) -> bool:
+        """Whether it came to its end."""
+        return (self.folder / DONE).exists()
+
+    @property
+    def arguments(self) -> list[str]:
+        """Behind ``python -m dopd_lightning``."""
+        own = f"hydra.run.dir={_quoted(str(self.folder))}"
+        return [f"+experiment=study/{self.experiment}", *self.overrides, "hydra.mode=RUN", own]
+
+    def clear(self) -> None:
+        """Remove what an attempt that was cut short left behind, unless the next one goes on from it."""
+        if self.folder.exists() and not self.goes_on:
+            shutil.rmtree(self.folder)
+
+
+def jobs_of(experiment: str, settings: Sequence[str] = ()) -> list[Job]:
+    """All jobs of an experiment, in the order and in the folders that a Hydra multirun of it would have.
+
+    Args:
+        experiment: a file in ``conf/experiment/study/``.
+        settings: overrides for all of its jobs, which are no part of their folders' names.
+    """
+    config = composed(experiment, settings)
+    params = OmegaConf.to_container(config.hydra.sweeper.params) if config.hydra.sweeper.params else {}
+    goes_on = config.ckpt_path == "auto"
+    if not params:
+        return [Job(experiment, settings, Path(config.paths.runs) / config.name, goes_on)]
+    folder = Path(config.hydra.sweep.dir)
+    return [Job(experiment, [*settings, *each], folder / ",".join(sorted(each)), goes_on) for each in _product(params)]
+
+
+def _product(params: dict[str, str]) -> Iterator[list[str]]:
+    overrides = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+    (batch,) = BasicSweeper.split_arguments(overrides, None)
+    yield from batch
+
+
+def composed(experiment: str, settings: Sequence[str] = ()) -> DictConfig:
+    """The configuration of an experiment, Hydra's own in ``hydra``."""
+    register_resolvers()
+    with initialize_config_module("dopd_lightning.conf", version_base="1.3"):
+        return compose("config", [f"+experiment=study/{experiment}", *settings], return_hydra_config=True)
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "\\'") + "'"

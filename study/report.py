@@ -1,0 +1,87 @@
+"""What the runs have shown so far, as Markdown, CSV and pictures: docs/study/."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from dopd_lightning.compare import Comparison
+from dopd_lightning.compare.report import write_report
+from dopd_lightning.compare.runs import METRICS
+from dopd_lightning.errors import ConfigError
+from study.plan import DONE, Job, composed, jobs_of
+
+_FIGURES = ("val_accuracy.png", "train_entropy_student.png")
+_TESTED = "test/accuracy"
+
+
+def write_results(experiments: Sequence[str], folder: Path, console: Console) -> None:
+    """Write ``<experiment>.md``, ``.csv`` and pictures for each sweep of which at least one run is done.
+
+    Sweeps that train are put side by side as by ``stage=compare`` with their ``runs``; those that only test, as a list.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for experiment in experiments:
+        jobs = jobs_of(experiment)
+        ended = [job for job in jobs if job.done]
+        if not ended or not any(job.overrides for job in jobs):
+            continue
+        config = composed(experiment)
+        took = _hours(sum(json.loads((job.folder / DONE).read_text())["seconds"] for job in ended))
+        head = (
+            f"# {experiment}\n\n{_comment(experiment)}\n\n"
+            f"`python -m study {experiment}`: {len(ended)} of {len(jobs)} runs, {took} of one core.\n\n"
+        )
+        try:
+            if config.stage == "fit":
+                _compare([str(pattern) for pattern in config.runs], experiment, head, folder)
+            else:
+                _list_tests(ended, experiment, head, folder)
+        except ConfigError as error:
+            console.print(f"{experiment}: {error}", markup=False, highlight=False)
+
+
+def _compare(patterns: Sequence[str], experiment: str, head: str, folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        made = Path(name)
+        write_report(Comparison.of(patterns), made)
+        figures = [made / "figures" / figure for figure in _FIGURES if (made / "figures" / figure).exists()]
+        for figure in figures:
+            shutil.copy(figure, folder / f"{experiment}_{figure.name}")
+        shown = "\n".join(f"![{figure.stem}]({experiment}_{figure.name})" for figure in figures)
+        text = (made / "compare.md").read_text(encoding="utf-8")
+        (folder / f"{experiment}.md").write_text(f"{head}{shown}\n\n{text}", encoding="utf-8")
+        shutil.copy(made / "compare.csv", folder / f"{experiment}.csv")
+
+
+def _list_tests(jobs: Sequence[Job], experiment: str, head: str, folder: Path) -> None:
+    rows = [{**dict(each.split("=", 1) for each in job.overrides), _TESTED: _tested(job)} for job in jobs]
+    with (folder / f"{experiment}.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = [" | ".join(map(str, line)) for line in (rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows))]
+    text = "\n".join(f"| {line} |" for line in lines)
+    (folder / f"{experiment}.md").write_text(f"{head}{text}\n", encoding="utf-8")
+
+
+def _tested(job: Job) -> float:
+    with (job.folder / METRICS).open(encoding="utf-8") as file:
+        return next(float(row[_TESTED]) for row in csv.DictReader(file) if row.get(_TESTED))
+
+
+def _comment(experiment: str) -> str:
+    """The sentence that the experiment's file opens with."""
+    path = Path("conf/experiment/study") / f"{experiment}.yaml"
+    lines = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+    return " ".join(line for line in lines if not line.startswith("@package"))
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
