@@ -55,7 +55,7 @@ class Job:
     """
 
     experiment: str
-    overrides: Sequence[str]
+    overrides: tuple[str, ...]
     folder: Path
     goes_on: bool
 
@@ -87,9 +87,9 @@ def jobs_of(experiment: str, settings: Sequence[str] = ()) -> list[Job]:
     params = OmegaConf.to_container(config.hydra.sweeper.params) if config.hydra.sweeper.params else {}
     goes_on = config.ckpt_path == "auto"
     if not params:
-        return [Job(experiment, settings, Path(config.paths.runs) / config.name, goes_on)]
+        return [Job(experiment, tuple(settings), Path(config.paths.runs) / config.name, goes_on)]
     folder = Path(config.hydra.sweep.dir)
-    return [Job(experiment, [*settings, *each], folder / ",".join(sorted(each)), goes_on) for each in _product(params)]
+    return [Job(experiment, (*settings, *each), folder / ",".join(sorted(each)), goes_on) for each in _product(params)]
 
 
 def _product(params: dict[str, str]) -> Iterator[list[str]]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 
 from rich.console import Console
 
 from dopd_lightning.compare import Comparison
-from dopd_lightning.compare.report import write_report
+from dopd_lightning.compare.figures import figures_of
 from dopd_lightning.compare.runs import METRICS
+from dopd_lightning.compare.text import to_csv, to_markdown
 from dopd_lightning.errors import ConfigError
 from study.plan import DONE, Job, composed, jobs_of
 
-_FIGURES = ("val_accuracy.png", "train_entropy_student.png")
+_CURVES = ("val/accuracy", "train/entropy/student")
 _TESTED = "test/accuracy"
 
 
@@ -48,16 +48,16 @@ def write_results(experiments: Sequence[str], folder: Path, console: Console) ->
 
 
 def _compare(patterns: Sequence[str], experiment: str, head: str, folder: Path) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        made = Path(name)
-        write_report(Comparison.of(patterns), made)
-        figures = [made / "figures" / figure for figure in _FIGURES if (made / "figures" / figure).exists()]
-        for figure in figures:
-            shutil.copy(figure, folder / f"{experiment}_{figure.name}")
-        shown = "\n".join(f"![{figure.stem}]({experiment}_{figure.name})" for figure in figures)
-        text = (made / "compare.md").read_text(encoding="utf-8")
-        (folder / f"{experiment}.md").write_text(f"{head}{shown}\n\n{text}", encoding="utf-8")
-        shutil.copy(made / "compare.csv", folder / f"{experiment}.csv")
+    comparison = Comparison.of(patterns)
+    shown = []
+    for figure in figures_of(comparison):
+        if figure.curve.metric in _CURVES:
+            name = f"{experiment}_{figure.file}.png"
+            figure.save(folder / name)
+            shown.append(f"![{figure.curve.metric}]({name})\n\n")
+    text = f"{head}{''.join(shown)}{to_markdown(comparison)}"
+    (folder / f"{experiment}.md").write_text(text, encoding="utf-8")
+    (folder / f"{experiment}.csv").write_text(to_csv(comparison), encoding="utf-8")
 
 
 def _list_tests(jobs: Sequence[Job], experiment: str, head: str, folder: Path) -> None:
@@ -78,8 +78,8 @@ def _tested(job: Job) -> float:
 
 def _comment(experiment: str) -> str:
     """The sentence that the experiment's file opens with."""
-    path = Path("conf/experiment/study") / f"{experiment}.yaml"
-    lines = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+    text = (files("dopd_lightning.conf") / f"experiment/study/{experiment}.yaml").read_text(encoding="utf-8")
+    lines = [line[2:] for line in text.splitlines() if line.startswith("# ")]
     return " ".join(line for line in lines if not line.startswith("@package"))
 
 

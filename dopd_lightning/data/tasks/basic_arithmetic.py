@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dopd_lightning.data.tasks.task import Entry, Task, final_answer
+from dopd_lightning.errors import ConfigError
 
 _OPERATIONS: dict[type[ast.operator], tuple[str, str, Callable[[int, int], int]]] = {
     ast.Add: ("+", "plus", operator.add),
@@ -59,7 +60,13 @@ def _steps(entry: Entry) -> list[_Step]:
             return _Operand(step.result, len(done))
         return _Operand(ast.literal_eval(node), None)
 
-    value_of(ast.parse(entry["metadata"]["expression"], mode="eval").body)
+    expression = entry["metadata"]["expression"]
+    end = value_of(ast.parse(expression, mode="eval").body)
+    if str(end.value) != entry["answer"]:  # its simple generator works from left to right, and writes that it did not
+        raise ConfigError(
+            f"params: reasoning-gym answers {expression!r} by {entry['answer']}, and it is {end.value}; leave"
+            " allow_parentheses at true"
+        )
     return done
 
 

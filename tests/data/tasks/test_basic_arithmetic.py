@@ -10,6 +10,7 @@ from reasoning_gym import create_dataset
 from reasoning_gym.utils import extract_answer
 
 from dopd_lightning.data.tasks.basic_arithmetic import BASIC_ARITHMETIC
+from dopd_lightning.errors import ConfigError
 
 GENERATOR = create_dataset("basic_arithmetic", seed=0, size=10**6)
 
@@ -55,6 +56,13 @@ def test_a_lone_number_has_no_steps() -> None:
 
 def test_division_rounds_down_as_the_generator_s_does() -> None:
     assert BASIC_ARITHMETIC.solution(entry("-7 / 2", -4)) == "-7 / 2 = -4\n<answer>-4</answer>"
+
+
+def test_an_answer_that_is_not_the_formula_s_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"answers '2 \+ 3 \* 4' by 20, and it is 14; leave allow_parentheses at true"
+    ):
+        BASIC_ARITHMETIC.solution(entry("2 + 3 * 4", 20))
 
 
 @given(st.integers(0, 10**6 - 1))
