@@ -18,6 +18,7 @@ MODELS = ("teacher", "teacher_small", "student", "student_small")
 SWEEPS = (
     "models",
     "search",
+    "search_validation",
     "table1",
     "figure4",
     "table8",

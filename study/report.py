@@ -18,13 +18,13 @@ from dopd_lightning.errors import ConfigError
 from study.plan import DONE, Job, composed, jobs_of
 
 _CURVES = ("val/accuracy", "train/entropy/student")
-_TESTED = "test/accuracy"
+_ACCURACY = ("test/accuracy", "val/accuracy")
 
 
 def write_results(experiments: Sequence[str], folder: Path, console: Console) -> None:
     """Write ``<experiment>.md``, ``.csv`` and pictures for each sweep of which at least one run is done.
 
-    Sweeps that train are put side by side as by ``stage=compare`` with their ``runs``; those that only test, as a list.
+    Sweeps that train are put side by side as by ``stage=compare`` with their ``runs``; those that only evaluate, as a list.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for experiment in experiments:
@@ -61,7 +61,7 @@ def _compare(patterns: Sequence[str], experiment: str, head: str, folder: Path) 
 
 
 def _list_tests(jobs: Sequence[Job], experiment: str, head: str, folder: Path) -> None:
-    rows = [{**dict(each.split("=", 1) for each in job.overrides), _TESTED: _tested(job)} for job in jobs]
+    rows = [{**dict(each.split("=", 1) for each in job.overrides), "accuracy": _accuracy(job)} for job in jobs]
     with (folder / f"{experiment}.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -71,9 +71,9 @@ def _list_tests(jobs: Sequence[Job], experiment: str, head: str, folder: Path) -
     (folder / f"{experiment}.md").write_text(f"{head}{text}\n", encoding="utf-8")
 
 
-def _tested(job: Job) -> float:
+def _accuracy(job: Job) -> float:
     with (job.folder / METRICS).open(encoding="utf-8") as file:
-        return next(float(row[_TESTED]) for row in csv.DictReader(file) if row.get(_TESTED))
+        return next(float(row[name]) for row in csv.DictReader(file) for name in _ACCURACY if row.get(name))
 
 
 def _comment(experiment: str) -> str:
