@@ -24,7 +24,7 @@ _ACCURACY = ("test/accuracy", "val/accuracy")
 def write_results(experiments: Sequence[str], folder: Path, console: Console) -> None:
     """Write ``<experiment>.md``, ``.csv`` and pictures for each sweep of which at least one run is done.
 
-    Sweeps that train are put side by side as by ``stage=compare`` with their ``runs``; those that only evaluate, as a list.
+    Sweeps that train are put side by side as by ``stage=compare`` with their ``runs``; others are a list.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for experiment in experiments:

@@ -40,7 +40,11 @@ def needs(choice, models, lines):
     if choice.startswith("experiment/study/"):
         if choice.rsplit("/", 1)[1] in STUDY_MODELS:
             return [*ALL_TASKS, "data.batch_size=2"]
-        teacher = [] if choice.endswith(("/models", "/transfer")) else [f"teacher.name={models}/teacher"]
+        teacher = (
+            []
+            if choice.endswith(("/models", "/transfer", "/search_validation"))
+            else [f"teacher.name={models}/teacher"]
+        )
         return [*QUICKSTART, f"student.name={models}/student", *teacher]
     if choice.startswith("data/study/"):
         return ALL_TASKS if choice.endswith("/all") else SMALL_SUMS
@@ -92,7 +96,7 @@ def test_it_composes_onto_the_root_and_its_objects_are_made(chosen, choice, monk
     run = build(config)
     assert isinstance(run.module, DOPDModule)
     assert isinstance(run.trainer, L.Trainer)
-    assert len(run.data.sets["train" if config.stage == "fit" else config.stage]) >= 2
+    assert len(run.data.sets[{"fit": "train", "validate": "val", "test": "test"}[config.stage]]) >= 2
 
 
 def test_float16_composes_and_is_for_gpus(chosen):

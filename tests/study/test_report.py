@@ -57,7 +57,7 @@ def test_a_sweep_that_tests_is_a_list(ran, tmp_path):
         ran(job, accuracy=0.75, stage="test")
     write_results(["models"], tmp_path / "docs", Console())
     assert (tmp_path / "docs/models.csv").read_text() == (
-        "model,data.train.hint,test/accuracy\nteacher,none,0.75\nteacher,summary,0.75\n"
+        "model,data.train.hint,accuracy\nteacher,none,0.75\nteacher,summary,0.75\n"
     )
     assert "| teacher | none | 0.75 |" in (tmp_path / "docs/models.md").read_text()
 
@@ -70,6 +70,5 @@ def test_what_has_not_been_run_is_left_out(ran, tmp_path):
 def test_what_is_compared_with_a_sweep_may_be_missing(ran, tmp_path, capsys):
     ran(jobs_of("table8")[0], accuracy=0.5)
     write_results(["table8"], tmp_path / "docs", Console())
-    assert "table8: runs: 'runs/study/table1/method=dopd,*' leads to no run" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert "table8: runs: 'runs/study/table1/method=dopd,*' leads to no run" in said

@@ -34,7 +34,7 @@ def weights(supervision):
 
 
 def test_soft_routing_shares_a_token_out():
-    # With a mean gap of 2 ln 2 and a mean sum of 0.6: gap ln 2 -> 1/3 large; sum 0.6 -> 1/2 likely; 0.4 of 0.6 -> 2/3 ahead.
+    # Means: gap 2 ln 2, sum 0.6. The token: gap ln 2 -> 1/3 large; sum 0.6 -> 1/2 likely; 0.4 of 0.6 -> 2/3 ahead.
     limits = Thresholds(gap=2 * math.log(2), teacher_prob=0.4, reference_prob=0.2)
     rule = SoftRouting(beta_light=1, beta_weak=1)
     assert weights(rule(statistics([0.4], [0.2], thresholds=limits))) == {
