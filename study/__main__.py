@@ -27,10 +27,7 @@ def main() -> int:
     """0, or 1 if a run failed."""
     arguments = _arguments()
     console = Console()
-    failed: list[tuple[Job, str]] = []
-    for stage in _stages(arguments.experiments) if arguments.runs else ():
-        jobs = [job for experiment in stage for job in jobs_of(experiment, arguments.set)]
-        failed += _with_progress(jobs, arguments.processes, console)
+    failed = _run(arguments.experiments, arguments.set, arguments.processes, console) if arguments.runs else []
     for job, error in failed:
         console.print(f"failed: {' '.join(job.arguments)}\n{error}", markup=False, highlight=False)
     write_results(arguments.experiments, Path("docs/study"), console)
@@ -52,26 +49,30 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
+def _run(experiments: list[str], settings: list[str], processes: int, console: Console) -> list[tuple[Job, str]]:
+    """Run what is not done, with a bar over everything; which jobs failed, and why."""
+    stages = [[job for experiment in stage for job in jobs_of(experiment, settings)] for stage in _stages(experiments)]
+    jobs = [job for stage in stages for job in stage]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    failed = []
+    # A run takes the better part of a minute: what remains is estimated from all that were seen in the last hour.
+    with Progress(*columns, TimeRemainingColumn(), console=console, speed_estimate_period=3600) as progress:
+        bar = progress.add_task("", total=len(jobs), completed=sum(job.done for job in jobs))
+        for stage in stages:
+            missing = [job for job in stage if not job.done]
+            progress.update(bar, description=missing[0].experiment if missing else "")
+            for job, error in run_all(missing, processes, _RUNS / "logs"):
+                if error is not None:
+                    failed.append((job, error))
+                progress.advance(bar)
+    return failed
+
+
 def _stages(experiments: list[str]) -> list[list[str]]:
     """Experiments that can run together; each later one may need what the ones before have made."""
     models = [experiment for experiment in experiments if experiment in MODELS]
-    return [models, *([experiment] for experiment in experiments if experiment not in MODELS)]
-
-
-def _with_progress(jobs: list[Job], processes: int, console: Console) -> list[tuple[Job, str]]:
-    """Run what is not done; which jobs failed, and why."""
-    missing = [job for job in jobs if not job.done]
-    failed = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task(
-            jobs[0].experiment if jobs else "", total=len(jobs), completed=len(jobs) - len(missing)
-        )
-        for job, error in run_all(missing, processes, _RUNS / "logs"):
-            if error is not None:
-                failed.append((job, error))
-            progress.advance(task)
-    return failed
+    others = [[experiment] for experiment in experiments if experiment not in MODELS]
+    return [models, *others] if models else others
 
 
 if __name__ == "__main__":

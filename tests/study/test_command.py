@@ -1,0 +1,60 @@
+"""The command runs what is missing, in order, and says what failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from study import __main__ as command
+
+
+@pytest.fixture
+def told(monkeypatch, tmp_path):
+    """Jobs end at once; the second of each experiment fails."""
+    ran = []
+
+    def run_all(jobs, processes, log):
+        ran.append(([job.experiment for job in jobs], processes))
+        for number, job in enumerate(jobs):
+            yield job, "it broke" if number == 1 else None
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "run_all", run_all)
+    monkeypatch.setattr(command, "write_results", lambda experiments, folder, console: ran.append(experiments))
+
+    def tell(*arguments):
+        monkeypatch.setattr("sys.argv", ["study", *arguments])
+        return command.main(), ran
+
+    return tell
+
+
+def test_models_come_first_and_sweeps_one_after_the_other(told):
+    status, ran = told("table1", "teacher", "table4", "student", "--processes", "3")
+    assert ran == [
+        (["teacher", "student"], 3),
+        (["table1"] * 60, 3),
+        (["table4"] * 20, 3),
+        ["table1", "teacher", "table4", "student"],
+    ]
+    assert status == 1
+
+
+def test_what_failed_is_said_with_its_command(told, capsys):
+    told("table1")
+    assert "+experiment=study/table1 method=dopd seed=1" in capsys.readouterr().out
+
+
+def test_results_can_be_written_without_running(told):
+    assert told("table1", "--no-runs") == (0, [["table1"]])
+
+
+def test_what_is_done_is_not_run_again(told, monkeypatch):
+    monkeypatch.setattr("study.plan.Job.done", property(lambda job: "seed=0" not in job.overrides))
+    _, ran = told("table1")
+    assert ran[0] == (["table1"] * 12, 2)
+
+
+def test_an_experiment_that_is_not_there(told, capsys):
+    with pytest.raises(SystemExit):
+        told("table99")
+    assert "'table99' is no experiment of the study; there are teacher," in capsys.readouterr().err
