@@ -20,7 +20,6 @@ _ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
     "MALLOC_TOP_PAD_": str(2**28),
 }
-_JOBS_A_PROCESS = 25  # what a run leaves behind in a process goes with it
 
 
 def run_all(jobs: Sequence[Job], processes: int, log: Path) -> Iterator[tuple[Job, str | None]]:
@@ -43,7 +42,6 @@ def run_all(jobs: Sequence[Job], processes: int, log: Path) -> Iterator[tuple[Jo
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_print_to,
         initargs=(log,),
-        max_tasks_per_child=_JOBS_A_PROCESS,
     )
     waiting: dict[Future[str | None], Job] = {pool.submit(_run, job): job for job in jobs}
     try:
