@@ -19,6 +19,7 @@ from dopd_lightning.cli.main import main
 from dopd_lightning.cli.make import check_complete
 from dopd_lightning.cli.resolvers import asset, default_of
 from dopd_lightning.module import DOPDModule
+from tests.data import paper_rows
 
 CONF = Path(str(files("dopd_lightning.conf")))
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
@@ -29,8 +30,14 @@ SMALL_SUMS = ["data.train.size=8", "data.val.size=2", "data.test.size=2"]
 QUICKSTART = [*SMALL_SUMS, "data.batch_size=2"]
 
 
-def needs(choice, models, lines):
+def needs(choice, models, lines, folder):
     """What a choice takes besides itself so that its objects can be made here: its names, and less of everything."""
+    if choice.startswith("experiment/paper/"):
+        names = [f"student.name={models}/student", f"teacher.name={models}/teacher"]
+        return [*names, f"data.train.path={lines}", "data.batch_size=2", "trainer.devices=1"]
+    if choice.removeprefix("data/") in paper_rows.SETS:
+        file = paper_rows.write(paper_rows.SETS[choice.removeprefix("data/")], folder / "rows.parquet")
+        return ["data.train.path=parquet", f"data.train.data_files={file}", "data.train.split=train"]
     own = {
         "student/scratch": [f"student.tokenizer={models}/student"],
         "teacher/base": ["student=lora"],
@@ -48,12 +55,13 @@ def needs(choice, models, lines):
 
 
 @pytest.fixture
-def chosen(configured, models, lines):
+def chosen(configured, models, lines, tmp_path):
     def compose(choice):
-        group, name = choice.rsplit("/", 1)
-        extra = needs(choice, models, lines)
-        if group == "experiment":
+        extra = needs(choice, models, lines, tmp_path)
+        if choice.startswith("experiment/"):
+            name = choice.removeprefix("experiment/")
             return configured(f"+experiment={name}", *extra, "trainer.val_check_interval=null", bare=True)
+        group, name = choice.rsplit("/", 1)
         sets = () if group == "data" and name != "jsonl" else ("train",)
         return configured(f"{'+' if group == 'debug' else ''}{group}={name}", *extra, sets=sets)
 
@@ -136,7 +144,7 @@ def defaults_of(node):
 @pytest.mark.parametrize(("file", "where", "node"), OURS)
 def test_no_default_is_written_twice(file, where, node):
     """But for what a file or node is called after, and for ``null`` where it means that a set is not there."""
-    called_after, may_be_absent = (file, where.rpartition(".")[2]), ("path", "split", "predict")
+    called_after, may_be_absent = (file, where.rpartition(".")[2]), ("path", "split", "val", "test", "predict")
     defaults = defaults_of(node)
     for key, value in node.items():
         if key.startswith("_") or value in called_after or (value is None and key in may_be_absent):
@@ -173,7 +181,7 @@ def test_help_explains_every_group_and_lists_its_choices(monkeypatch, capsys):
     for choice in CHOICES:
         group, name = choice.rsplit("/", 1)
         if not group.startswith("hydra"):
-            assert re.search(rf"^  ([a-z]+, )*{group}\b", explained, re.MULTILINE), group
+            assert re.search(rf"^  ([a-z]+, )*{group.partition('/')[0]}\b", explained, re.MULTILINE), group
             assert re.search(rf"^{group}: .*\b{name}\b", listed, re.MULTILINE), choice
 
 
