@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 class PaperSet(HubDataset):
     """Rows of one of the sets, the first with each prompt alone: all three repeat some, DAPO-Math-17K each of them.
 
-    Examples have a ``prompt`` (chat messages), an ``answer`` where the set has one, and a ``source``, which says where
-    an example is from after the sets are mixed.
+    Examples have a ``prompt`` (chat messages), ``answer`` and ``completion`` where the set has them, and a ``source``,
+    which says where an example is from after the sets are mixed.
 
     Args:
         path: the set on the Hub, or a format of local files (``parquet``, ``json``).
@@ -57,14 +57,19 @@ class PaperSet(HubDataset):
 
 
 class RaRScience(PaperSet):
-    """RaR-Science-20K: questions of science with a reference answer in words. (Its rubrics are left out.)"""
+    """RaR-Science-20K: questions of science, each with a reference answer in words, which is the completion as well.
+
+    (Its rubrics are left out.)
+    """
 
     prompt_column = "question"
 
     def _example(self, row: Mapping[str, Any], where: str) -> object:
+        reference = _text(row, where, "reference_answer")
         return {
             "prompt": [{"role": "user", "content": _text(row, where, "question")}],
-            "answer": _text(row, where, "reference_answer"),
+            "answer": reference,
+            "completion": reference,
             "source": "rar_science",
         }
 

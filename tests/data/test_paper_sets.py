@@ -51,6 +51,7 @@ def test_a_question_of_science_is_a_chat_with_the_reference_answer(load: Load) -
     assert load("rar_science")[1] == {
         "prompt": [{"role": "user", "content": RAR_SCIENCE[1]["question"]}],
         "answer": RAR_SCIENCE[1]["reference_answer"],
+        "completion": RAR_SCIENCE[1]["reference_answer"],
         "source": "rar_science",
     }
 
