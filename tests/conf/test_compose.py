@@ -34,7 +34,13 @@ def needs(choice, models, lines, folder):
     """What a choice takes besides itself so that its objects can be made here: its names, and less of everything."""
     if choice.startswith("experiment/paper/"):
         names = [f"student.name={models}/student", f"teacher.name={models}/teacher"]
-        return [*names, f"data.train.path={lines}", "data.batch_size=2", "trainer.devices=1"]
+        return [
+            *names,
+            f"data.train.path={lines}",
+            "data.batch_size=2",
+            "rollout.max_new_tokens=4",
+            "trainer.devices=1",
+        ]
     if choice.removeprefix("data/") in paper_rows.SETS:
         file = paper_rows.write(paper_rows.SETS[choice.removeprefix("data/")], folder / "rows.parquet")
         return ["data.train.path=parquet", f"data.train.data_files={file}", "data.train.split=train"]
