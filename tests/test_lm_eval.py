@@ -16,6 +16,7 @@ import torch
 
 from dopd_lightning.cli.stages import run_stage
 from dopd_lightning.cli.summary import write_config
+from dopd_lightning.data.verifiers import reasoning_gym
 from dopd_lightning.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -117,7 +118,9 @@ def test_the_run_s_verifier_scores_and_only_its_full_score_counts(task_of):
     task = task_of("module.verifier=reasoning_gym", problems=[{"prompt": "?", "answer": "7", "entry": entry}] * 2)
     first, second = task.test_docs()
     assert task.process_results(first, ["<answer>7</answer>"]) == {"accuracy": 1.0}
-    assert task.process_results(second, ["<answer>8</answer>"]) == {"accuracy": 0.0}
+    in_part = "<answer>1 + 6 = 7</answer>"
+    assert 0 < reasoning_gym(in_part, {"prompt": "?", "entry": entry}) < 1
+    assert task.process_results(second, [in_part]) == {"accuracy": 0.0}
     assert task.aggregation()["accuracy"]([1.0, 0.0]) == 0.5
 
 
