@@ -153,8 +153,15 @@ def _data(config: DictConfig) -> DOPDDataModule:
     data = make(config, "data", _partial_=True, **dict.fromkeys(_SETS))
     with complaints_name(config, "data"):
         module: DOPDDataModule = data(**sets)
-        if needed:
-            module.setup(config.stage)
+        try:
+            if needed:
+                module.setup(config.stage)
+        except ConfigError as error:
+            node = config.data[needed[0]] or {}
+            keys = [key for key in ("path", "split") if node.get(key, "") is None]
+            raise ConfigError(
+                "; give ".join([str(error), *(f"data.{needed[0]}.{key}=…" for key in keys[:1])])
+            ) from None
     return module
 
 

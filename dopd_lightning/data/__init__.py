@@ -6,12 +6,14 @@ from dopd_lightning.data.example import Example, Message, Prompt, check_example
 from dopd_lightning.data.hub import HubDataset
 from dopd_lightning.data.jsonl import JsonlDataset
 from dopd_lightning.data.module import DOPDDataModule
+from dopd_lightning.data.paper_sets import DAPOMath, RaRScience, SkyworkCode
 from dopd_lightning.data.prompt_format import PromptFormat
 from dopd_lightning.data.reasoning_gym import ReasoningGymDataset
 from dopd_lightning.data.verifiers import Verifier, extract_answer, get_verifier
 
 __all__ = [
     "Concatenation",
+    "DAPOMath",
     "DOPDDataModule",
     "Example",
     "HubDataset",
@@ -19,7 +21,9 @@ __all__ = [
     "Message",
     "Prompt",
     "PromptFormat",
+    "RaRScience",
     "ReasoningGymDataset",
+    "SkyworkCode",
     "Verifier",
     "check_example",
     "collate",

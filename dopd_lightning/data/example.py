@@ -52,15 +52,15 @@ def check_example(raw: object, where: str) -> Example:
         DataError: if it is not an object with a ``prompt``, or a field has the wrong type.
     """
     if not isinstance(raw, Mapping):
-        raise DataError(f"{where}: expected an object with a 'prompt', found {_found(raw)}")
+        raise DataError(f"{where}: expected an object with a 'prompt', found {shortened(raw)}")
     if "prompt" not in raw:
         raise DataError(f"{where}: no 'prompt' among the keys {', '.join(map(repr, raw)) or '(none)'}")
     _check_prompt(raw["prompt"], where)
     for field in ("privileged", "completion"):
         if not isinstance(raw.get(field), str | None):
-            raise DataError(f"{where}: {field!r} must be text or null, found {_found(raw[field])}")
+            raise DataError(f"{where}: {field!r} must be text or null, found {shortened(raw[field])}")
     if not isinstance(raw.get("answer"), str | int | float | None) or isinstance(raw.get("answer"), bool):
-        raise DataError(f"{where}: 'answer' must be text, a number or null, found {_found(raw['answer'])}")
+        raise DataError(f"{where}: 'answer' must be text, a number or null, found {shortened(raw['answer'])}")
     return cast(Example, dict(raw))
 
 
@@ -70,20 +70,22 @@ def _check_prompt(prompt: object, where: str) -> None:
             raise DataError(f"{where}: 'prompt' is empty")
         return
     if not isinstance(prompt, list):
-        raise DataError(f"{where}: 'prompt' must be text or a list of chat messages, found {_found(prompt)}")
+        raise DataError(f"{where}: 'prompt' must be text or a list of chat messages, found {shortened(prompt)}")
     if not prompt:
         raise DataError(f"{where}: 'prompt' is an empty list; a chat needs at least one message")
     for n, message in enumerate(prompt):
         if not isinstance(message, Mapping):
-            raise DataError(f"{where}: prompt[{n}] needs 'role' and 'content', found {_found(message)}")
+            raise DataError(f"{where}: prompt[{n}] needs 'role' and 'content', found {shortened(message)}")
         for key in ("role", "content"):
             if not isinstance(message.get(key), str):
-                found = _found(message[key]) if key in message else f"only {', '.join(map(repr, message)) or 'nothing'}"
+                found = (
+                    shortened(message[key]) if key in message else f"only {', '.join(map(repr, message)) or 'nothing'}"
+                )
                 raise DataError(f"{where}: prompt[{n}] needs a {key!r} that is text, found {found}")
 
 
-def _found(value: object) -> str:
-    """Type and value, shortened."""
+def shortened(value: object) -> str:
+    """Type and value, for an error that says what was found."""
     if value is None:
         return "null"
     text = repr(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch.utils.data import Dataset
 
@@ -49,11 +50,21 @@ class HubDataset(Dataset[Example]):
             self.rows = datasets.load_dataset(path, name, split=split, data_files=data_files, revision=revision)
         except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
             raise DataError(f"{self.where}: cannot be loaded ({error})") from error
+        self.kept = self._kept_rows()
         self[0]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.kept)
 
     def __getitem__(self, index: int) -> Example:
-        where = f"{self.where}, row {index}"
-        return check_example(rename_columns(self.rows[index], self.columns, where), where)
+        number = self.kept[index]
+        where = f"{self.where}, row {number}"
+        return check_example(self._example(self.rows[number], where), where)
+
+    def _kept_rows(self) -> Sequence[int]:
+        """Numbers of the rows that are examples."""
+        return range(len(self.rows))
+
+    def _example(self, row: Mapping[str, Any], where: str) -> object:
+        """What a row holds, in our names; it is checked afterwards."""
+        return rename_columns(row, self.columns, where)

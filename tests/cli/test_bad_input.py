@@ -138,7 +138,7 @@ class TestBeforeAnyModelLoads:
             # data
             (["data.train.path=no.jsonl"], "data.train: no.jsonl: no such file (looked for /"),
             (["data.train.path=."], "data.train: .: cannot be read as a JSON Lines file (Is a directory)"),
-            (["data.train.path=null"], "data.train: this stage needs examples, and there are none (sets given: none)"),
+            (["data.train.path=null"], "(sets given: none); give data.train.path=…"),
             (["stage=predict"], "data.predict: this stage needs examples, and there are none"),
             (["stage=test"], "data.test: this stage needs examples, and there are none"),
             (["data.batch_size=5"], "data.train: 4 examples do not fill one batch of 5; lower batch_size or add data"),
@@ -179,7 +179,7 @@ class TestBeforeAnyModelLoads:
 
     def test_a_hub_dataset_without_a_name(self, complaint):
         assert complaint("data=hub", sets=()) == (
-            "data.train: this stage needs examples, and there are none (sets given: none)"
+            "data.train: this stage needs examples, and there are none (sets given: none); give data.train.path=…"
         )
 
     @pytest.mark.parametrize(

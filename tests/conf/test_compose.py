@@ -19,6 +19,7 @@ from dopd_lightning.cli.main import main
 from dopd_lightning.cli.make import check_complete
 from dopd_lightning.cli.resolvers import asset, default_of
 from dopd_lightning.module import DOPDModule
+from tests.data import paper_rows
 
 CONF = Path(str(files("dopd_lightning.conf")))
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
@@ -28,23 +29,31 @@ GROUPS = sorted({choice.split("/")[0] for choice in CHOICES})
 SMALL_SUMS = ["data.train.size=8", "data.val.size=2", "data.test.size=2"]
 QUICKSTART = [*SMALL_SUMS, "data.batch_size=2"]
 
-
-ALL_TASKS = [
-    f"data.{part}.{task}.size=4" for part in ("train", "val") for task in ("basic_arithmetic", "chain_sum", "gcd")
-]
+STUDY_TASKS = ("basic_arithmetic", "chain_sum", "gcd")
+ALL_TASKS = [f"data.{part}.{task}.size=4" for part in ("train", "val") for task in STUDY_TASKS]
 STUDY_MODELS = ("student", "student_small", "teacher", "teacher_small")
+ONLY_EVALUATE = ("models", "transfer", "search_validation")
 
 
-def needs(choice, models, lines):
+def needs(choice, models, lines, folder):
     """What a choice takes besides itself so that its objects can be made here: its names, and less of everything."""
+    if choice.startswith("experiment/paper/"):
+        names = [f"student.name={models}/student", f"teacher.name={models}/teacher"]
+        return [
+            *names,
+            f"data.train.path={lines}",
+            "data.batch_size=2",
+            "rollout.max_new_tokens=4",
+            "trainer.devices=1",
+        ]
+    if choice.removeprefix("data/") in paper_rows.SETS:
+        file = paper_rows.write(paper_rows.SETS[choice.removeprefix("data/")], folder / "rows.parquet")
+        return ["data.train.path=parquet", f"data.train.data_files={file}", "data.train.split=train"]
     if choice.startswith("experiment/study/"):
-        if choice.rsplit("/", 1)[1] in STUDY_MODELS:
+        name = choice.rpartition("/")[2]
+        if name in STUDY_MODELS:
             return [*ALL_TASKS, "data.batch_size=2"]
-        teacher = (
-            []
-            if choice.endswith(("/models", "/transfer", "/search_validation"))
-            else [f"teacher.name={models}/teacher"]
-        )
+        teacher = [] if name in ONLY_EVALUATE else [f"teacher.name={models}/teacher"]
         return [*QUICKSTART, f"student.name={models}/student", *teacher]
     if choice.startswith("data/study/"):
         return ALL_TASKS if choice.endswith("/all") else SMALL_SUMS
@@ -67,10 +76,10 @@ def needs(choice, models, lines):
 
 
 @pytest.fixture
-def chosen(configured, models, lines):
+def chosen(configured, models, lines, tmp_path):
     def compose(choice):
         group, name = choice.rsplit("/", 1) if choice.startswith("hydra/") else choice.split("/", 1)
-        extra = needs(choice, models, lines)
+        extra = needs(choice, models, lines, tmp_path)
         if group == "experiment":
             return configured(f"+experiment={name}", *extra, "trainer.val_check_interval=null", bare=True)
         sets = () if group == "data" and name != "jsonl" else ("train",)
@@ -157,7 +166,7 @@ def defaults_of(node):
 @pytest.mark.parametrize(("file", "where", "node"), OURS)
 def test_no_default_is_written_twice(file, where, node):
     """But for what a file or node is called after, and for ``null`` where it means that a set is not there."""
-    called_after, may_be_absent = (file, where.rpartition(".")[2]), ("path", "split", "predict")
+    called_after, may_be_absent = (file, where.rpartition(".")[2]), ("path", "split", "val", "test", "predict")
     defaults = defaults_of(node)
     for key, value in node.items():
         if key.startswith("_") or value in called_after or (value is None and key in may_be_absent):
@@ -194,7 +203,7 @@ def test_help_explains_every_group_and_lists_its_choices(monkeypatch, capsys):
     for choice in CHOICES:
         group, name = choice.rsplit("/", 1) if choice.startswith("hydra/") else choice.split("/", 1)
         if not group.startswith("hydra"):
-            assert re.search(rf"^  ([a-z]+, )*{group}\b", explained, re.MULTILINE), group
+            assert re.search(rf"^  ([a-z]+, )*{group.partition('/')[0]}\b", explained, re.MULTILINE), group
             assert re.search(rf"^{group}: .*\b{name}\b", listed, re.MULTILINE), choice
 
 
