@@ -31,9 +31,10 @@ _MARKUP = re.compile(r"\\(?:left|right|displaystyle|[,;:! ])|\\text\s*\{([^{}]*)
 _FORMULA = re.compile(r"[\\^+*/=(){}\[\]<>]")
 _TOO_COMMON = ("yes", "no", "true", "false", "none")
 
-_OPERATOR = r"(?:\s*(?:[-+*/×÷·^−]|\\times|\\cdot|\\div)\s*|\s+[xX]\s+)"
-_OPERAND = r"[(\s]*[$£€]?\d[\d,.]*%?[)\s]*"
-_EXECUTED = re.compile(rf"{_OPERAND}(?:{_OPERATOR}{_OPERAND})+(?:=|≈|\\approx)\s*[-−]?[$£€]?\.?\d[\d,.]*")
+# On what _arithmetic makes of a text: without spaces around signs, no two parts can share one, and so the time to look
+# stays in proportion. Results are what stands after "=".
+_OPERAND = r"\(*[$£€]?\d[\d,.]*%?\)*"
+_EXECUTED = re.compile(rf"(?<![\d.,]){_OPERAND}(?:[-+*/×÷·^]{_OPERAND})+[=≈]-?[$£€]?\.?\d[\d,.]*")
 
 
 def answer_leaked(hint: str, example: Example) -> Reason | None:
@@ -68,15 +69,16 @@ def execution_leaked(
     Numbers of steps, ordinals and ``allowed_numbers`` are no results, and nor is what the question says in words.
     """
     plain, question = _plain(hint), _plain(question_of(example))
-    stands_there = _squeezed(question)
-    executed = [text for text in _EXECUTED.findall(plain) if _squeezed(text) not in stands_there]
+    stands_there = _arithmetic(question)
+    executed = [text.rstrip(".,") for text in _EXECUTED.findall(_arithmetic(plain))]
+    executed = [text for text in executed if text not in stands_there]
     given = given_numbers(question) | {Fraction(str(number)) for number in allowed_numbers}
     text = without_labels(plain)
     foreign = [number.text for number in numbers_in(text) if number.value not in given]
     foreign += [
         number.text for number in spelled_numbers(text) if number.value not in given and _is_result(number.value)
     ]
-    found = [f"it calculates {text.strip()}" for text in executed[:3]]
+    found = [f"it calculates {text}" for text in executed[:3]]
     if foreign:
         found.append(f"it has {_listed(foreign)}, which the question does not give")
     return Reason("execution_leaked", "; ".join(found)) if found else None
@@ -119,6 +121,14 @@ def _plain(text: str) -> str:
     """Without LaTeX's markup around what is compared."""
     text = _FRACTION.sub(r"\1/\2", text)
     return _MARKUP.sub(lambda match: match[1] or "", text)
+
+
+def _arithmetic(text: str) -> str:
+    """One spelling of signs, and no spaces around them: ``12 x 34`` and ``12 \\times 34`` are ``12×34``."""
+    text = " ".join(text.replace("\N{MINUS SIGN}", "-").split())
+    text = re.sub(r"(?<=[\d)]) [xX] (?=[\d($£€])| ?\\(?:times|cdot) ?", "×", text)
+    text = text.replace(r"\div", "÷").replace(r"\approx", "≈")
+    return re.sub(r" ?([-+*/×÷·^=≈()]) ?", r"\1", text)
 
 
 def _squeezed(text: str) -> str:

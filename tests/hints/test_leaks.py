@@ -97,7 +97,7 @@ def test_all_of_a_chat_is_the_question():
 @pytest.mark.parametrize(
     ("hint", "what"),
     [
-        ("12 + 34 = 46.", "it calculates 12 + 34 = 46"),
+        ("12 + 34 = 46.", "it calculates 12+34=46"),
         ("First 12 + 34 gives 46.", "it has 46, which the question does not give"),
         ("Add them (46), then go on.", "it has 46"),
         ("You get forty-six.", "it has forty-six"),
@@ -105,11 +105,11 @@ def test_all_of_a_chat_is_the_question():
         ("After step 3, 46 remain.", "it has 46"),
         ("1.46 is left", "it has 1.46"),
         # Both sides of the equation stand in the question, but it does not.
-        ("34 - 12 - 17 = 5", "it calculates 34 - 12 - 17 = 5"),
-        (r"$34 \times 12 = 5$", "it calculates 34 \\times 12 = 5"),
-        ("12 x 34 = 5", "it calculates 12 x 34 = 5"),
-        ("(12 + 34) * 5 = 12", "it calculates (12 + 34) * 5 = 12"),
-        ("12 ÷ 34 ≈ 5", "it calculates 12 ÷ 34 ≈ 5"),
+        ("34 - 12 - 17 = 5", "it calculates 34-12-17=5"),
+        (r"$34 \times 12 = 5$", "it calculates 34×12=5"),
+        ("12 x 34 = 5", "it calculates 12×34=5"),
+        ("(12 + 34) * 5 = 12", "it calculates (12+34)*5=12"),
+        ("12 ÷ 34 ≈ 5", "it calculates 12÷34≈5"),
     ],
 )
 def test_results_in_a_hint(hint, what):
