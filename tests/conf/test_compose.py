@@ -39,6 +39,7 @@ def needs(choice, models, lines):
         "reference/model": [f"reference.model.name={models}/other"],
         "data/hub": ["data.train.path=json", f"data.train.data_files={lines}", "data.train.split='train[:2]'"],
         "data/reasoning_gym": SMALL_SUMS,
+        "privilege/writer/local": [f"privilege.writer.name={models}/student"],
         "trainer/gpu": ["trainer.accelerator=cpu", "trainer.devices=1"],
         "experiment/quickstart": [*QUICKSTART, f"student.name={models}/student", f"teacher.name={models}/teacher"],
         "experiment/quickstart_teacher": QUICKSTART,
@@ -61,8 +62,10 @@ def chosen(configured, models, lines):
 
 
 def test_the_groups_are_those_of_the_method_and_of_lightning():
-    expected = "callbacks data debug engine experiment fusion hydra logger optimizer paths precision reference rollout "
-    assert [*(expected + "scheduler strategy student teacher trainer").split()] == GROUPS
+    expected = (
+        "callbacks data debug engine experiment fusion hydra logger optimizer paths precision privilege reference "
+    )
+    assert [*(expected + "rollout scheduler strategy student teacher trainer").split()] == GROUPS
 
 
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice != "precision/16-mixed"])
