@@ -29,6 +29,7 @@ _UNIT = re.compile(r"\s*(?:[%°]|\\%|\s[^\W\d_][\w°²³/.\s%€£$]*|[^\W\d_]{2
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _MARKUP = re.compile(r"\\(?:left|right|displaystyle|[,;:! ])|\\text\s*\{([^{}]*)\}|[$`]|\*\*|\{,\}")
 _FORMULA = re.compile(r"[\\^+*/=(){}\[\]<>]")
+_QUOTES = " (:*\"'"
 _TOO_COMMON = ("yes", "no", "true", "false", "none")
 
 # On what _arithmetic makes of a text: without spaces around signs, no two parts can share one, and so the time to look
@@ -51,7 +52,7 @@ def answer_leaked(hint: str, example: Example) -> Reason | None:
     value = _as_number(_plain(answer))
     if value is not None:
         written_as_fraction = "/" in _plain(answer)
-        found = any(value in _first_values(text) for text in stated)
+        found = any(_begins_with(text, value) for text in stated)
         if not found and value not in given_numbers(question):
             found = value in _values(plain) or (written_as_fraction and value in {n.value for n in fractions_in(plain)})
     else:
@@ -94,13 +95,14 @@ def _values(text: str) -> set[Fraction]:
     return {number.value for number in numbers_in(labelless)} | spelled
 
 
-def _first_values(text: str) -> set[Fraction]:
-    """The first number, in all its readings."""
-    match = NUMBER.search(text)
-    if match is None:
-        return {number.value for number in spelled_numbers(text)}
-    value = value_of(match)
-    return {abs(value)} if value is not None else set()
+def _begins_with(text: str, value: Fraction) -> bool:
+    """Whether the first thing that it says is this number: ``x = 12 dollars``, not ``found by adding 12``."""
+    text = re.sub(r"^[^\W\d_]\s*=\s*", "", text.lstrip(_QUOTES))
+    match = NUMBER.match(text.replace("\N{MINUS SIGN}", "-"))
+    if match is not None:
+        found = value_of(match)
+        return found is not None and abs(found) == value
+    return any(number.value == value and text.startswith(number.text) for number in spelled_numbers(text))
 
 
 def _as_number(answer: str) -> Fraction | None:
@@ -147,7 +149,7 @@ def _contains(text: str, wanted: str, at_start: bool = False) -> bool:
     before = r"(?<!\w)" if wanted[0].isalnum() else ""
     after = r"(?!\w)" if wanted[-1].isalnum() else ""
     found = re.compile(f"{before}{pattern}{after}", re.IGNORECASE if len(wanted) > 1 else 0)
-    return (found.match(text.lstrip(" (:*\"'")) if at_start else found.search(text)) is not None
+    return (found.match(text.lstrip(_QUOTES)) if at_start else found.search(text)) is not None
 
 
 def _is_too_common(answer: str) -> bool:

@@ -112,6 +112,11 @@ class HintPipeline:
         for row in rows:  # before anything is paid for
             self._message(row)
         settings = self._settings(self.writer)
+        if self.attempts > 1 and settings["writer"].get("temperature") == 0:
+            raise ConfigError(
+                f"privilege.attempts: {self.attempts} hints at temperature 0 would be one and the same; raise "
+                "privilege.writer.temperature"
+            )
         with open_journal(folder / JOURNAL, settings, [row.digest for row in rows]) as journal:
             for record in journal.records:
                 rows[record["row"]].apply(record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,7 +36,15 @@ def staged(configured, lines, tmp_path):
 
 
 def test_from_prompts_to_hints_by_a_server_and_into_a_run(staged, configured, chat_server, lines, capsys):
-    folder = staged("privilege.kind=steps", f"privilege.writer.url={chat_server.url}", "privilege.writer.model=writer")
+    folder = staged(
+        *("privilege.kind=steps", f"privilege.writer.url={chat_server.url}", "privilege.writer.model=writer"),
+        *(
+            "privilege.writer.options={chat_template_kwargs: {enable_thinking: false}}",
+            "privilege.allowed_numbers=[60]",
+        ),
+        "trainer.enable_progress_bar=true",
+    )
+    assert chat_server.requests[0]["chat_template_kwargs"] == {"enable_thinking": False}
     written, given = JsonlDataset(folder / "hints.jsonl"), JsonlDataset(lines)
     assert [example | {"privileged": None} for example in written] == [
         example | {"privileged": None} for example in given
@@ -45,6 +54,7 @@ def test_from_prompts_to_hints_by_a_server_and_into_a_run(staged, configured, ch
     printed = capsys.readouterr().out
     assert "4 of 4 rows have a hint: steps" in printed
     assert "40 read, 12 written" in printed
+    assert re.search(r"writing .* 4/4 \d+\.\d\d/s", printed)
     assert not (folder / "config.yaml").exists(), "stage=compare would take it for a run"
     report = run_stage(configured(f"data.train.path={folder}/hints.jsonl", "trainer.max_steps=1", sets=()))
     assert report is None

@@ -38,6 +38,9 @@ def example(question, answer=None, **fields):
         ("Which set?", "(2, 3)", "It is the interval (2,3)."),
         # What stands in the question, and is called the answer all the same.
         (SUM.replace("5", "34"), "12", "The answer is 12."),
+        (SUM.replace("5", "34"), "12", "So the answer is: x = 12 dollars."),
+        (SUM.replace("5", "34"), "12", "The answer is twelve."),
+        (SUM.replace("5", "34"), "12", r"Then \boxed{12}"),
         ("Is 7 prime? Say yes or no.", "yes", "It has no divisor, so the answer is yes."),
         ("Which? A) cat B) dog", "B", "Dogs bark: answer: B"),
         ("Which? A) cat B) dog", "B", r"Dogs bark: \boxed{B}"),
@@ -57,6 +60,8 @@ def test_an_answer_that_stands_in_the_hint(question, answer, hint):
     ("question", "answer", "hint"),
     [
         ("What is 12 + 34 - 34?", "12", "Step 1: add 12 and 34. Step 2: subtract 34."),
+        (SUM.replace("5", "34"), "12", "The answer is found by adding 12 and 34."),
+        ("How many steps?", "1", "#### Step 1\nAdd."),
         ("There are twelve eggs. How many?", "12", "Count the 12 eggs."),
         ("A dozen eggs. How many?", "12", "A dozen is 12."),
         (SUM, "41", "Add 141 and 410, or 4.1."),

@@ -358,6 +358,8 @@ def test_a_row_that_cannot_be_asked_about_stops_it_before_the_first_request(run,
         run(writer, [rows()[0], rows()[1] | {"when": {1, 2}}])
     with pytest.raises(DataError, match="there are no rows"):
         run(writer, [])
+    with pytest.raises(ConfigError, match=r"^privilege\.attempts: 2 hints at temperature 0"):
+        run(Scripted(None, temperature=0.0), attempts=2)
     with pytest.raises(ConfigError, match=r"^privilege\.writer: the kind 'steps' needs a model"):
         run(None)
     assert writer.messages == []
