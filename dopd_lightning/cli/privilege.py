@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from dopd_lightning.cli.make import check_complete, complaints_name, make
-from dopd_lightning.cli.summary import make_folder
+from dopd_lightning.cli.summary import make_folder, write_config
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.hints import KINDS, HintPipeline
 
@@ -63,6 +63,7 @@ def privilege(config: DictConfig) -> None:
         where = f"paths.output_dir={os.path.relpath(folder)}"
         print(f"\nstopped by {stop.signal.name}; go on with the same command and {where}", flush=True)
         raise SystemExit(128 + stop.signal) from None  # as a shell reports a process that the signal ended
+    write_config(config, folder)  # not before: the folder may have been refused
     report.print(folder)
     if report.failed:
         where = f"paths.output_dir={os.path.relpath(folder)}"

@@ -53,7 +53,7 @@ def open_journal(path: Path, settings: Mapping[str, Any], digests: Sequence[str]
         ConfigError: for a journal of other settings, or that another process is writing to.
         DataError: for a journal of other rows, or a file that is none.
     """
-    lock = FileLock(f"{path}.lock")
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:

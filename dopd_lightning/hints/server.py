@@ -142,6 +142,7 @@ class ServerWriter:
         """See :class:`~dopd_lightning.hints.Writer`."""
         import httpx
 
+        self.settings()  # asks for the model's name, which is no thing to wait for inside an event loop
         limits = httpx.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
         with asyncio.Runner() as runner:
             # Each try has one deadline, which httpx, whose limits are on silences, does not know.

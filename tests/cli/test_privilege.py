@@ -12,6 +12,7 @@ import threading
 import time
 
 import pytest
+from omegaconf import OmegaConf
 
 pytest.importorskip("httpx")
 pytest.importorskip("py3langid")
@@ -55,7 +56,8 @@ def test_from_prompts_to_hints_by_a_server_and_into_a_run(staged, configured, ch
     assert "4 of 4 rows have a hint: steps" in printed
     assert "40 read, 12 written" in printed
     assert re.search(r"writing .* 4/4 \d+\.\d\d/s", printed)
-    assert not (folder / "config.yaml").exists(), "stage=compare would take it for a run"
+    kept = OmegaConf.load(folder / "config.yaml")
+    assert (kept.stage, kept.privilege.writer.model, kept.privilege.attempts) == ("privilege", "writer", 1)
     report = run_stage(configured(f"data.train.path={folder}/hints.jsonl", "trainer.max_steps=1", sets=()))
     assert report is None
 

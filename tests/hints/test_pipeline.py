@@ -241,7 +241,7 @@ def test_results_of_an_unfinished_run_are_gone_when_it_goes_on(run, tmp_path):
 
     with pytest.raises(Stop):
         run(stop)
-    assert {path.name for path in tmp_path.glob("*.json*")} == {"journal.jsonl", "journal.jsonl.lock"}
+    assert {path.name for path in tmp_path.glob("*.json*")} == {"journal.jsonl", ".journal.jsonl.lock"}
 
 
 @pytest.mark.parametrize(
