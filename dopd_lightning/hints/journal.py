@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -62,10 +63,15 @@ def open_journal(path: Path, settings: Mapping[str, Any], digests: Sequence[str]
         ) from None
     try:
         records = _read(path)
-        header = {"journal": _FORMAT, "settings": json.loads(json.dumps(settings)), "rows": len(digests)}
+        header = {
+            "journal": _FORMAT,
+            "settings": json.loads(json.dumps(settings)),
+            "rows": len(digests),
+            "input": hashlib.sha256("".join(digests).encode()).hexdigest(),
+        }
         if records:
             _check_header(path, records[0], header)
-            _check_rows(path, records[1:], digests)
+            _check_rows(path, records[0], header, records[1:], digests)
         with path.open("ab", buffering=0) as file:
             if not records:
                 file.write(json_line(header))
@@ -117,15 +123,19 @@ def _check_header(path: Path, before: Mapping[str, Any], now: Mapping[str, Any])
                 f"privilege.{key}: {_short(wanted.get(key))}, but {path} was begun with {_short(then.get(key))}; "
                 f"{_ELSEWHERE}"
             )
+
+
+def _check_rows(
+    path: Path, before: Mapping[str, Any], now: Mapping[str, Any], records: Sequence[Any], digests: Sequence[str]
+) -> None:
     if before["rows"] != now["rows"]:
         raise DataError(f"{path}: was begun with {before['rows']} rows, and the data has {now['rows']}; {_ELSEWHERE}")
-
-
-def _check_rows(path: Path, records: Sequence[Mapping[str, Any]], digests: Sequence[str]) -> None:
     for record in records:
         row = record["row"]
         if not 0 <= row < len(digests) or record["digest"] != digests[row]:
             raise DataError(f"data.train[{row}]: not the row that {path} has a hint for; {_ELSEWHERE}")
+    if before["input"] != now["input"]:
+        raise DataError(f"data.train: not the rows that {path} was begun with, though as many; {_ELSEWHERE}")
 
 
 def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:

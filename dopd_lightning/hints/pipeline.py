@@ -103,21 +103,10 @@ class HintPipeline:
         rows = [Row(index, example, _digest(example, index)) for index, example in enumerate(examples)]
         if not rows:
             raise DataError("data.train: there are no rows")
-        unknown = 0 if self._kind.gives_away_answer else sum(answer_of(row.example) is None for row in rows)
-        if not self._kind.written:
-            remove_results(folder)
-            return write_results(folder, self.kind, [self._given(row) for row in rows], 0)
-        if self.writer is None:
-            raise ConfigError(f"privilege.writer: the kind {self.kind!r} needs a model to write it")
-        for row in rows:  # before anything is paid for
-            self._message(row)
-        settings = self._settings(self.writer)
-        if self.attempts > 1 and settings["writer"].get("temperature") == 0:
-            raise ConfigError(
-                f"privilege.attempts: {self.attempts} hints at temperature 0 would be one and the same; raise "
-                "privilege.writer.temperature"
-            )
-        with open_journal(folder / JOURNAL, settings, [row.digest for row in rows]) as journal:
+        if self._kind.written:
+            for row in rows:  # before anything is paid for
+                self._message(row)
+        with open_journal(folder / JOURNAL, self._settings(), [row.digest for row in rows]) as journal:
             for record in journal.records:
                 rows[record["row"]].apply(record)
             for row in rows:
@@ -125,13 +114,29 @@ class HintPipeline:
             if journal.records:
                 log.info("%s: going on after %d records", journal.path, len(journal.records))
             remove_results(folder)
-            if self._for_judge(rows) or self._for_writer(rows):
+            if not self._kind.written:
+                for row in rows:
+                    self._give(row)
+            elif self._for_judge(rows) or self._for_writer(rows):
+                assert self.writer is not None, "_settings checks"
                 with self.writer.open() as write:
                     self._work(rows, write, journal, progress or Progress(disable=True))
+            looked_for = self._kind.written and not self._kind.gives_away_answer
+            unknown = sum(answer_of(row.example) is None for row in rows) if looked_for else 0
             return write_results(folder, self.kind, rows, unknown)
 
-    def _settings(self, writer: Writer) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Any]:
         """Whatever decides what is written and kept."""
+        if not self._kind.written:
+            return {"kind": self.kind}
+        if self.writer is None:
+            raise ConfigError(f"privilege.writer: the kind {self.kind!r} needs a model to write it")
+        written_with = self.writer.settings()
+        if self.attempts > 1 and written_with.get("temperature") == 0:
+            raise ConfigError(
+                f"privilege.attempts: {self.attempts} hints at temperature 0 would be one and the same; raise "
+                "privilege.writer.temperature"
+            )
         return {
             "kind": self.kind,
             "template": self._template.source,
@@ -140,7 +145,7 @@ class HintPipeline:
             "max_words": self.max_words or self._kind.max_words,
             "language": self.language,
             "allowed_numbers": sorted(self.allowed_numbers),
-            "writer": {"is": type(writer).__name__, **writer.settings()},
+            "writer": {"is": type(self.writer).__name__, **written_with},
         }
 
     def _work(self, rows: Sequence[Row], write: Write, journal: Journal, progress: Progress) -> None:
@@ -200,15 +205,14 @@ class HintPipeline:
         except ValueError as error:
             return row.failed(Failure(str(error), reply.tokens))
 
-    def _given(self, row: Row) -> Row:
-        """A row whose hint nobody has to write."""
+    def _give(self, row: Row) -> None:
+        """What nobody has to write; the journal need not know of it."""
         answer = answer_of(row.example)
         if self.kind == "answer" and answer is None:
             reason = Reason(NO_ANSWER, "the row has no 'answer', and its 'completion' marks none")
             row.apply(row.written("", [reason], Tokens()))
         else:
             row.apply(row.written(general_hint({"answer": answer}, self.kind) or "", [], Tokens()))
-        return row
 
 
 def _digest(example: Example, index: int) -> str:

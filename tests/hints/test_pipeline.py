@@ -190,7 +190,8 @@ def test_the_run_stops_when_nothing_but_failures_comes(run, tmp_path, whole):
         return GOOD if n == 2 else Failure("gone")
 
     with pytest.raises(EngineError, match=r"^privilege.writer: 3 rows failed one after the other, the last since gone"):
-        run(reply, give_up_after=3)
+        run(writer := Scripted(reply), give_up_after=3)
+    assert [number_in(message) for message in writer.messages] == [0, 1, 2, 3, 4], "one that succeeds breaks a row"
     assert not (tmp_path / "hints.jsonl").exists()
     writer = Scripted(lambda message, n: GOOD)
     run(writer, give_up_after=3)
@@ -247,6 +248,7 @@ def test_results_of_an_unfinished_run_are_gone_when_it_goes_on(run, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
+        ({"kind": "answer"}, r"^privilege\.kind: 'answer', but .* was begun with 'steps'"),
         ({"kind": "summary"}, r"^privilege\.kind: 'summary', but .* was begun with 'steps'"),
         ({"attempts": 2}, r"^privilege\.attempts: 2, but .* with 1"),
         ({"max_words": 9}, r"^privilege\.max_words: 9, but .* with 200"),
