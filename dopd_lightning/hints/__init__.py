@@ -6,7 +6,7 @@ from dopd_lightning.hints.pipeline import HintPipeline
 from dopd_lightning.hints.reason import Check, Reason
 from dopd_lightning.hints.report import Report
 from dopd_lightning.hints.server import ServerWriter
-from dopd_lightning.hints.writer import Failure, Reply, Tokens, Write, Writer
+from dopd_lightning.hints.writer import Failure, Replies, Reply, Tokens, Write, Writer
 
 __all__ = [
     "KINDS",
@@ -16,6 +16,7 @@ __all__ = [
     "Kind",
     "LocalWriter",
     "Reason",
+    "Replies",
     "Reply",
     "Report",
     "ServerWriter",

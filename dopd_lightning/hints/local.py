@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.data import PromptFormat
 from dopd_lightning.errors import ConfigError, check_range
-from dopd_lightning.hints.writer import Failure, Reply, Tokens, Write, said
+from dopd_lightning.hints.writer import Failure, Replies, Reply, Tokens, Write, said
 from dopd_lightning.policies import (
     end_of_sequence_ids,
     freeze,
@@ -106,7 +106,7 @@ class LocalWriter:
 
     def _write(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, room: int, messages: Iterable[str]
-    ) -> Iterator[tuple[int, Reply | Failure]]:
+    ) -> Replies:
         numbered = enumerate(messages)
         while batch := list(islice(numbered, self.batch_size)):
             prompts = {
@@ -123,7 +123,7 @@ class LocalWriter:
 
     def _write_batch(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Mapping[int, list[int]]
-    ) -> Iterator[tuple[int, Reply | Failure]]:
+    ) -> Replies:
         if not prompts:
             return
         eos_ids = end_of_sequence_ids(model, tokenizer)

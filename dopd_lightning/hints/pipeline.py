@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,18 +174,19 @@ class HintPipeline:
         task = progress.add_task(("judging" if judging else "writing") + again, total=len(rows))
         messages = (self._message(row, row.hint if judging else None) for row in rows)
         failures = 0
-        for index, reply in write(messages):
-            row = rows[index]
-            record = self._judged(row, reply) if judging else self._written(row, reply)
-            journal.append(record)
-            row.apply(record)
-            progress.advance(task)
-            failures = failures + 1 if row.failure is not None else 0
-            if failures >= self.give_up_after:
-                raise EngineError(
-                    f"privilege.writer: {failures} rows failed one after the other, the last since {row.failure}. "
-                    f"What is done is in {journal.path}; the same command goes on from there"
-                )
+        with closing(write(messages)) as replies:
+            for index, reply in replies:
+                row = rows[index]
+                record = self._judged(row, reply) if judging else self._written(row, reply)
+                journal.append(record)
+                row.apply(record)
+                progress.advance(task)
+                failures = failures + 1 if row.failure is not None else 0
+                if failures >= self.give_up_after:
+                    raise EngineError(
+                        f"privilege.writer: {failures} rows failed one after the other, the last since {row.failure}. "
+                        f"What is done is in {journal.path}; the same command goes on from there"
+                    )
 
     def _message(self, row: Row, hint: str | None = None) -> str:
         template = self._template if hint is None else self._judge

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dopd_lightning.errors import ConfigError, check_range
 from dopd_lightning.hints.answers import Denied, Unusable, read_answer, short
-from dopd_lightning.hints.writer import Failure, Reply, Tokens, Write
+from dopd_lightning.hints.writer import Failure, Replies, Reply, Tokens, Write
 
 if TYPE_CHECKING:
     import httpx
@@ -158,9 +158,7 @@ class ServerWriter:
             headers["Authorization"] = f"Bearer {self._key}"
         return {"base_url": self._base, "headers": headers}
 
-    def _write(
-        self, runner: asyncio.Runner, client: httpx.AsyncClient, messages: Iterable[str]
-    ) -> Iterator[tuple[int, Reply | Failure]]:
+    def _write(self, runner: asyncio.Runner, client: httpx.AsyncClient, messages: Iterable[str]) -> Replies:
         """The event loop runs while somebody waits for the next reply."""
         loop = runner.get_loop()
         waiting = iter(enumerate(messages))
@@ -173,7 +171,7 @@ class ServerWriter:
                 if not running:
                     return
                 done, _ = runner.run(asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED))
-                for task in done:
+                for task in sorted(done, key=lambda task: task.exception() is not None):  # what ends it all, last
                     yield running.pop(task), task.result()
         finally:
             if running:

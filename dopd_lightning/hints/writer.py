@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -42,8 +42,11 @@ class Failure(NamedTuple):
     tokens: Tokens = Tokens()
 
 
-Write = Callable[[Iterable[str]], Iterator[tuple[int, Reply | Failure]]]
-"""Messages to their replies, each with the message's index, as they come; messages are asked for when needed."""
+Replies = Generator[tuple[int, Reply | Failure], None, None]
+"""Replies as they come, each with its message's index; closing it ends what is under way."""
+
+Write = Callable[[Iterable[str]], Replies]
+"""Messages to their replies; messages are asked for when needed."""
 
 
 class Writer(Protocol):

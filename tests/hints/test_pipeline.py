@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import signal
@@ -402,6 +403,19 @@ def test_a_server_that_answers_badly_slowly_and_not_at_all(chat_server, tmp_path
     assert (report.kept, report.dropped, report.failed) == (9, 1, 0)
     assert whole(rows(10)) == ([0, 1, 2, 3, 4, 5, 6, 7, 9], [8])
     assert len(chat_server.requests) - asked == 6
+
+
+def test_giving_up_on_a_server_ends_what_is_under_way(chat_server, tmp_path):
+    pytest.importorskip("httpx")
+    chat_server.reply = lambda message, n: (
+        {"content": b"no", "status": 400} if n < 4 else {"content": GOOD, "pause": 30}
+    )
+    writer = ServerWriter(url=chat_server.url, concurrency=4)
+    began = time.monotonic()
+    with pytest.raises(EngineError, match="3 rows failed"):
+        HintPipeline(writer=writer, language="any", give_up_after=3).run(rows(20), tmp_path)
+    gc.collect()  # nothing is left that would complain
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
