@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dopd_lightning.data.tasks import HINT_KINDS
+from dopd_lightning.hints import kinds
 from dopd_lightning.hints.checks import checks_for, reasons_against, too_long
 from dopd_lightning.hints.kinds import KINDS
 
@@ -43,6 +46,16 @@ def test_every_kind_has_a_language_and_a_length(kind):
     assert names(GERMAN, kind, max_words=5) == ["too_long"]
     assert names("add " * (KINDS[kind].max_words + 1), kind, language="any") == ["too_long"]
     assert names("add " * KINDS[kind].max_words, kind, language="any") == []
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.written], ids=lambda kind: kind.name)
+def test_the_example_that_a_template_gives_passes(kind):
+    """What a model is shown as good, to a question of its own, is what the checks let through."""
+    folder = Path(kinds.__file__).parent / "templates"
+    asked, shown = (folder / f"{kind.name}.jinja").read_text().rsplit('For "', 1)[1].split('" ', 1)
+    row = {"prompt": asked, "answer": "78", "completion": "4 + 9 = 13, 13 * 6 = 78"}
+    checks = checks_for(kind, max_words=None, language="any", allowed_numbers=())
+    assert reasons_against(shown.split(":", 1)[1], row, checks) == []
 
 
 def test_all_that_is_wrong_is_said():
