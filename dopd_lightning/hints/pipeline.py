@@ -173,7 +173,7 @@ class HintPipeline:
         again = f", attempt {attempt}" if self.attempts > 1 else ""
         task = progress.add_task(("judging" if judging else "writing") + again, total=len(rows))
         messages = (self._message(row, row.hint if judging else None) for row in rows)
-        failures = 0
+        failures = answered = 0
         with closing(write(messages)) as replies:
             for index, reply in replies:
                 row = rows[index]
@@ -181,12 +181,15 @@ class HintPipeline:
                 journal.append(record)
                 row.apply(record)
                 progress.advance(task)
+                answered += 1
                 failures = failures + 1 if row.failure is not None else 0
                 if failures >= self.give_up_after:
                     raise EngineError(
                         f"privilege.writer: {failures} rows failed one after the other, the last since {row.failure}. "
                         f"What is done is in {journal.path}; the same command goes on from there"
                     )
+        if answered < len(rows):  # to ask again could go on for ever
+            raise EngineError(f"privilege.writer: {answered} replies to {len(rows)} messages")
 
     def _message(self, row: Row, hint: str | None = None) -> str:
         template = self._template if hint is None else self._judge

@@ -200,6 +200,16 @@ def test_the_run_stops_when_nothing_but_failures_comes(run, tmp_path, whole):
     assert whole(rows()) == ([*range(6)], [])
 
 
+class Silent(Scripted):
+    def write(self, messages):
+        yield from [*super().write(messages)][1:]
+
+
+def test_a_writer_that_leaves_messages_out_is_not_asked_for_ever(run):
+    with pytest.raises(EngineError, match=r"^privilege\.writer: 5 replies to 6 messages$"):
+        run(Silent(lambda message, n: GOOD))
+
+
 # ------------------------------------------------------------------------------------------------------- stopping
 
 
