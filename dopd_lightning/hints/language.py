@@ -15,6 +15,9 @@ from dopd_lightning.hints.reason import Reason
 _SHORTEST = 24
 """Bytes of letters below which there is no verdict: five Latin words, or eight Chinese characters."""
 
+_NONE = "zxx"
+"""What ISO 639 calls text without language, such as rows of letters."""
+
 _SURE, _EXCLUDED = 0.5, 0.05
 """A language is another one if something else is at least this likely, and the one that is meant at most this."""
 
@@ -46,11 +49,12 @@ def wrong_language(hint: str, example: Example, *, language: str | None = None) 
 
 
 def languages_of(text: str) -> dict[str, float]:
-    """Probabilities of languages, the likeliest first; nothing of a text that is too short to say."""
+    """Probabilities of languages, the likeliest first; none of a text that is too short to say, or in no language."""
     words = " ".join(_WORD.findall(_NO_LANGUAGE.sub(" ", text)))
     if len(words.replace(" ", "").encode("utf-8", "ignore")) < _SHORTEST:
         return {}
-    return dict(_identifier().rank(words))
+    ranked = dict(_identifier().rank(words))
+    return {} if next(iter(ranked)) == _NONE else ranked
 
 
 def check_language(language: str | None) -> None:

@@ -52,6 +52,9 @@ def test_a_configured_language(language):
         (HINTS["en"], "12 + 34 - 5"),
         (HINTS["en"], ""),
         (HINTS["en"], "Addiere."),
+        (HINTS["ja"], "求和"),  # in two of its signs, Japanese may look Chinese
+        (HINTS["en"], "ax by cz mn op qr st uv wx yz ab cd ef gh"),
+        ("Bayes, Gauss, Euler, Newton, Leibniz, Fermat?", HINTS["en"]),
         # Formulas, code and names of functions are in no language.
         (HINTS["de"], r"$\text{the sum of all the apples of the children}$"),
         (HINTS["de"], "`def total(apples, eaten): return apples - eaten`"),
@@ -66,6 +69,9 @@ def test_without_a_verdict_nothing_is_said(question, hint):
 def test_close_relatives_are_not_told_apart():
     question = "Canto é a suma de dous números?"  # Galician, and nearly Portuguese
     assert wrong_language("Passo 1: some os dois primeiros números e depois subtraia.", {"prompt": question}) is None
+    assert wrong_language(HINTS["pt"], {"prompt": question}) is None, (
+        "certainly no Galician, but the question may not be"
+    )
 
 
 def test_a_system_prompt_may_be_in_another_language():
