@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.cli.resolvers import register_resolvers
 from dopd_lightning.policies import new_policy, new_tokenizer
+from tests.chat_server import ChatServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -124,6 +126,16 @@ def configured(models: Path, lines: Path, tmp_path: Path, monkeypatch: pytest.Mo
             return compose("config", [*base, *overrides])
 
     return composed
+
+
+@pytest.fixture
+def chat_server() -> Iterator[ChatServer]:
+    """A server that writes hints; what it says can be replaced."""
+    server = ChatServer()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

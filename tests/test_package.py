@@ -70,6 +70,8 @@ def test_the_wheel_has_the_code_the_configuration_the_types_and_the_policies(whe
         assert {f"{folder}/{module}" for module in modules} <= names
     yaml = {path.relative_to(ROOT / "conf").as_posix() for path in (ROOT / "conf").rglob("*.yaml")}
     assert {f"dopd_lightning/conf/{path}" for path in yaml} <= names
+    templates = {path.name for path in (ROOT / "dopd_lightning" / "hints" / "templates").iterdir()}
+    assert {f"dopd_lightning/hints/templates/{name}" for name in templates} <= names
     assets = {path.relative_to(ASSETS).as_posix() for path in ASSETS.rglob("*") if path.is_file()}
     assert {f"dopd_lightning/assets/{path}" for path in assets if "__pycache__" not in path} <= names
     assert not {name for name in names if name.startswith(("conf/", "callbacks/", "tests/"))}

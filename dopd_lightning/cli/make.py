@@ -18,15 +18,17 @@ from dopd_lightning.errors import ConfigError, DataError
 _PLAIN: dict[Any, str] = {int: "int", float: "float", str: "str", bool: "bool", NoneType: "null"}
 
 
-def check_complete(config: DictConfig) -> None:
-    """Refuse a configuration with values missing, or that refers to what is not there.
+def check_complete(config: DictConfig, *keys: str) -> None:
+    """Refuse a configuration with values missing, or that refers to what is not there; ``keys``: of these nodes alone.
 
     Raises:
         ConfigError: naming the key.
     """
     try:
         missing = OmegaConf.missing_keys(config)
-        OmegaConf.to_container(config, resolve=True)
+        missing = {key for key in missing if not keys or key.startswith(tuple(f"{node}." for node in keys))}
+        for node in keys or (None,):
+            OmegaConf.to_container(config if node is None else OmegaConf.select(config, node), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     if missing:

@@ -16,7 +16,7 @@ from dopd_lightning.errors import ConfigError
 log = logging.getLogger(__name__)
 
 # What a run may go on with otherwise than it began: how long, where, on how many processes, watched by whom.
-_FREE = ("name", "stage", "ckpt_path", "objective", "evaluate", "paths", "callbacks", "logger", "trainer")
+_FREE = ("name", "stage", "ckpt_path", "objective", "evaluate", "paths", "callbacks", "logger", "trainer", "privilege")
 _FREE_OF_DATA = ("val", "test", "predict", "batch_size", "eval_batch_size", "num_workers")
 
 

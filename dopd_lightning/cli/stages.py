@@ -1,4 +1,4 @@
-"""The stages: fit, validate, test, predict, export, compare."""
+"""The stages: fit, validate, test, predict, export; and privilege and compare, which build no policies."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dopd_lightning.checkpoints import read_checkpoint
 from dopd_lightning.cli.build import Run, build, make_trainer
 from dopd_lightning.cli.compare import compare
 from dopd_lightning.cli.make import check_complete
+from dopd_lightning.cli.privilege import privilege
 from dopd_lightning.cli.resume import check_same_run, newest_checkpoint
 from dopd_lightning.cli.summary import Summary, make_folder, take_tally, write_config
 from dopd_lightning.errors import ConfigError, check_choice
@@ -35,10 +36,13 @@ def run_stage(config: DictConfig) -> float | None:
     if config.stage == "compare":  # before models and data are asked for
         compare(config)
         return None
+    if config.stage == "privilege":
+        _check_seed(config)
+        privilege(config)
+        return None
     check_complete(config)
-    stage = _STAGES[check_choice("stage", config.stage, [*_STAGES, "compare"])]
-    if type(config.seed) is not int or not 0 <= config.seed < 2**32:
-        raise ConfigError(f"seed: {config.seed!r} must be a whole number from 0 to {2**32 - 1}")
+    stage = _STAGES[check_choice("stage", config.stage, [*_STAGES, "privilege", "compare"])]
+    _check_seed(config)
     if config.stage == "export" and config.ckpt_path is None:
         raise ConfigError("ckpt_path: stage=export needs the checkpoint to export; give ckpt_path=<file>.ckpt")
     if config.ckpt_path == "auto":
@@ -62,6 +66,11 @@ def run_stage(config: DictConfig) -> float | None:
     if config.stage == "fit" and config.objective is not None and config.objective not in metrics:
         log.warning("objective: this run measured no %r; it measured %s", config.objective, ", ".join(sorted(metrics)))
     return metrics.get(config.objective)
+
+
+def _check_seed(config: DictConfig) -> None:
+    if type(config.seed) is not int or not 0 <= config.seed < 2**32:
+        raise ConfigError(f"seed: {config.seed!r} must be a whole number from 0 to {2**32 - 1}")
 
 
 def fit(run: Run) -> Metrics:

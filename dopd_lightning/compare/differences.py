@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 # Where a run goes, what it is called and who logs it: no part of what is learned.
-_OF_NO_CONSEQUENCE = ("name", "stage", "ckpt_path", "runs", "objective", "evaluate", "paths", "logger", "seed")
+_OF_NO_CONSEQUENCE = (
+    "name",
+    "stage",
+    "ckpt_path",
+    "runs",
+    "objective",
+    "evaluate",
+    "paths",
+    "logger",
+    "privilege",
+    "seed",
+)
 _ONLY_SHOW = {
     "callbacks": ("divergence_map", "live_console", "speed"),
     "trainer": ("enable_progress_bar", "enable_model_summary", "log_every_n_steps"),

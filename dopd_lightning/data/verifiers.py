@@ -10,15 +10,11 @@ from functools import cache
 from typing import Any
 
 from dopd_lightning.data.example import Example
+from dopd_lightning.data.numbers import NUMBER, value_of
 from dopd_lightning.errors import ConfigError, DataError, check_choice
 
 Verifier = Callable[[str, Example], float]
 
-_NUMBER = re.compile(
-    r"(?:(?<![0-9A-Za-z)\]])(?P<sign>[-+]))?[$£€]?"
-    r"(?P<number>(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
-    r"(?P<exponent>[eE][-+]?[0-9]{1,3}(?![0-9]))?(?:\s?/\s?(?P<denominator>[0-9]+))?"
-)
 _MARKER = re.compile(r"answer:|####", re.IGNORECASE)
 
 
@@ -79,15 +75,8 @@ def numeric(response: str, example: Example) -> float:
 
 
 def _last_number(text: str) -> Fraction | None:
-    *_, match = [None, *_NUMBER.finditer(text.replace("\N{MINUS SIGN}", "-"))]
-    if match is None:
-        return None
-    try:
-        digits = match["number"].replace(",", "") + (match["exponent"] or "")
-        value = Fraction(digits) / int(match["denominator"] or 1)
-    except (ValueError, ZeroDivisionError):  # more digits than Python reads, or 1/0
-        return None
-    return -value if match["sign"] == "-" else value
+    *_, match = [None, *NUMBER.finditer(text.replace("\N{MINUS SIGN}", "-"))]
+    return None if match is None else value_of(match)
 
 
 def reasoning_gym(response: str, example: Example) -> float:

@@ -57,8 +57,8 @@ class TestBeforeAnyModelLoads:
         ("overrides", "message"),
         [
             # not among the choices
-            (["stage=trian"], "stage: 'trian' is not one of compare, export, fit, predict, test, validate"),
-            (["stage=null"], "stage: None is not one of compare, export, fit, predict, test, validate"),
+            (["stage=trian"], "stage: 'trian' is not one of compare, export, fit, predict, privilege, test, validate"),
+            (["stage=null"], "stage: None is not one of compare, export, fit, predict, privilege, test, validate"),
             (["fusion.normalize=l2"], "fusion.normalize: 'l2' is not one of minmax, none, zscore"),
             (["fusion.top_k_of=both"], "fusion.top_k_of: 'both' is not one of student, target"),
             (["fusion.regimes=HT"], "fusion.regimes: 'HT' must be a list, such as [HT]"),

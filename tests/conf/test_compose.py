@@ -67,6 +67,7 @@ def needs(choice, models, lines, folder):
         "reference/model": [f"reference.model.name={models}/other"],
         "data/hub": ["data.train.path=json", f"data.train.data_files={lines}", "data.train.split='train[:2]'"],
         "data/reasoning_gym": SMALL_SUMS,
+        "privilege/writer/local": [f"privilege.writer.name={models}/student"],
         "trainer/gpu": ["trainer.accelerator=cpu", "trainer.devices=1"],
         "experiment/quickstart": [*QUICKSTART, f"student.name={models}/student", f"teacher.name={models}/teacher"],
         "experiment/quickstart_teacher": QUICKSTART,
@@ -75,10 +76,16 @@ def needs(choice, models, lines, folder):
     return own.get(choice, [])
 
 
+def _group_and_name(choice):
+    """Where a group has folders, a choice is named with them: ``experiment``, ``study/table1``."""
+    nested = choice.startswith(("data/", "experiment/", "method/"))
+    return choice.split("/", 1) if nested else choice.rsplit("/", 1)
+
+
 @pytest.fixture
 def chosen(configured, models, lines, tmp_path):
     def compose(choice):
-        group, name = choice.rsplit("/", 1) if choice.startswith("hydra/") else choice.split("/", 1)
+        group, name = _group_and_name(choice)
         extra = needs(choice, models, lines, tmp_path)
         if group == "experiment":
             return configured(f"+experiment={name}", *extra, "trainer.val_check_interval=null", bare=True)
@@ -89,10 +96,8 @@ def chosen(configured, models, lines, tmp_path):
 
 
 def test_the_groups_are_those_of_the_method_and_of_lightning():
-    expected = (
-        "callbacks data debug engine experiment fusion hydra logger method optimizer paths precision reference rollout "
-    )
-    assert [*(expected + "scheduler strategy student teacher trainer").split()] == GROUPS
+    expected = "callbacks data debug engine experiment fusion hydra logger method optimizer paths precision privilege reference "
+    assert [*(expected + "rollout scheduler strategy student teacher trainer").split()] == GROUPS
 
 
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice != "precision/16-mixed"])
@@ -201,7 +206,7 @@ def test_help_explains_every_group_and_lists_its_choices(monkeypatch, capsys):
     GlobalHydra.instance().clear()
     explained, listed = capsys.readouterr().out.split("Choices:")
     for choice in CHOICES:
-        group, name = choice.rsplit("/", 1) if choice.startswith("hydra/") else choice.split("/", 1)
+        group, name = _group_and_name(choice)
         if not group.startswith("hydra"):
             assert re.search(rf"^  ([a-z]+, )*{group.partition('/')[0]}\b", explained, re.MULTILINE), group
             assert re.search(rf"^{group}: .*\b{name}\b", listed, re.MULTILINE), choice

@@ -1,0 +1,163 @@
+"""Does a hint give away what its kind keeps back: the final answer, or results on the way to it?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from fractions import Fraction
+
+from dopd_lightning.data import Example, extract_answer
+from dopd_lightning.data.numbers import NUMBER, value_of
+from dopd_lightning.hints.numbers import (
+    fractions_in,
+    given_numbers,
+    numbers_in,
+    spelled_numbers,
+    without_labels,
+)
+from dopd_lightning.hints.question import answer_of, question_of
+from dopd_lightning.hints.reason import Reason
+
+COMMON_NUMBERS = (0, 1, 2, 3, 10, 100)
+"""What a hint may say though the question does not: halves and pairs, percents, powers of ten."""
+
+_LARGEST_IN_WORDS = 12
+"""Up to here a number in words says how many there are ("split it into two parts"); above, it is a result."""
+
+_STATED = re.compile(r"\banswer\s*(?:is|equals|=|:)\s*(?P<answer>[^\n]{1,200})", re.IGNORECASE)
+_UNIT = re.compile(r"\s*(?:[%°]|\\%|\s[^\W\d_][\w°²³/.\s%€£$]*|[^\W\d_]{2,}[\w²³/]*)?\s*[.]?")
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_MARKUP = re.compile(r"\\(?:left|right|displaystyle|[,;:! ])|\\text\s*\{([^{}]*)\}|[$`]|\*\*|\{,\}")
+_FORMULA = re.compile(r"[\\^+*/=(){}\[\]<>]")
+_QUOTES = " (:*\"'"
+_TOO_COMMON = ("yes", "no", "true", "false", "none")
+
+# On what _arithmetic makes of a text: without spaces around signs, no two parts can share one, and so the time to look
+# stays in proportion. Results are what stands after "=".
+_OPERAND = r"\(*[$£€]?\d[\d,.]*%?\)*"
+_EXECUTED = re.compile(rf"(?<![\d.,]){_OPERAND}(?:[-+*/×÷·^]{_OPERAND})+[=≈]-?[$£€]?\.?\d[\d,.]*")
+
+
+def answer_leaked(hint: str, example: Example) -> Reason | None:
+    """The final answer stands in the hint, and not in the question.
+
+    Numbers are compared as numbers, other answers as whole words. ``12`` is no leak where the question is
+    ``12 + 34 - 5``, and neither are ``yes``, ``no`` or ``B``, unless the hint calls it the answer.
+    """
+    answer = answer_of(example)
+    if answer is None:
+        return None
+    plain, question = _plain(hint), _plain(question_of(example))
+    stated = [*(match["answer"] for match in _STATED.finditer(plain)), *_marked(plain)]
+    value = _as_number(_plain(answer))
+    if value is not None:
+        written_as_fraction = "/" in _plain(answer)
+        found = any(_begins_with(text, value) for text in stated)
+        if not found and value not in given_numbers(question):
+            found = value in _values(plain) or (written_as_fraction and value in {n.value for n in fractions_in(plain)})
+    else:
+        found = any(_contains(text, answer, at_start=True) for text in stated)
+        if not found and not _is_too_common(answer):
+            found = _contains(plain, answer) and not _contains(question, answer)
+    return Reason("answer_leaked", f"it contains the final answer, {answer!r:.80}") if found else None
+
+
+def execution_leaked(
+    hint: str, example: Example, *, allowed_numbers: Collection[float] = COMMON_NUMBERS
+) -> Reason | None:
+    """The hint has results: calculations carried out, or numbers that the question does not give.
+
+    Numbers of steps, ordinals and ``allowed_numbers`` are no results, and nor is what the question says in words.
+    """
+    plain, question = _plain(hint), _plain(question_of(example))
+    stands_there = _arithmetic(question)
+    executed = [text.rstrip(".,") for text in _EXECUTED.findall(_arithmetic(plain))]
+    executed = [text for text in executed if text not in stands_there]
+    given = given_numbers(question) | {Fraction(str(number)) for number in allowed_numbers}
+    text = without_labels(plain)
+    foreign = [number.text for number in numbers_in(text) if number.value not in given]
+    foreign += [
+        number.text for number in spelled_numbers(text) if number.value not in given and _is_result(number.value)
+    ]
+    found = [f"it calculates {text}" for text in executed[:3]]
+    if foreign:
+        found.append(f"it has {_listed(foreign)}, which the question does not give")
+    return Reason("execution_leaked", "; ".join(found)) if found else None
+
+
+def _is_result(value: Fraction) -> bool:
+    return value > _LARGEST_IN_WORDS
+
+
+def _values(text: str) -> set[Fraction]:
+    labelless = without_labels(text)
+    spelled = {number.value for number in spelled_numbers(labelless) if _is_result(number.value)}
+    return {number.value for number in numbers_in(labelless)} | spelled
+
+
+def _begins_with(text: str, value: Fraction) -> bool:
+    """Whether the first thing that it says is this number: ``x = 12 dollars``, not ``found by adding 12``."""
+    text = re.sub(r"^[^\W\d_]\s*=\s*", "", text.lstrip(_QUOTES))
+    match = NUMBER.match(text.replace("\N{MINUS SIGN}", "-"))
+    if match is not None:
+        found = value_of(match)
+        return found is not None and abs(found) == value
+    return any(number.value == value and text.startswith(number.text) for number in spelled_numbers(text))
+
+
+def _as_number(answer: str) -> Fraction | None:
+    """An answer that is one number, perhaps with a currency sign or a unit."""
+    match = NUMBER.search(answer.replace("\N{MINUS SIGN}", "-"))
+    if match is None or re.search(r"\w", answer[: match.start()]) or not _UNIT.fullmatch(answer, match.end()):
+        return None
+    value = value_of(match)
+    return None if value is None else abs(value)
+
+
+def _marked(text: str) -> list[str]:
+    marked = extract_answer(text)
+    return [] if marked == text.strip() else [marked]
+
+
+def _plain(text: str) -> str:
+    """Without LaTeX's markup around what is compared."""
+    text = _FRACTION.sub(r"\1/\2", text)
+    return _MARKUP.sub(lambda match: match[1] or "", text)
+
+
+def _arithmetic(text: str) -> str:
+    """One spelling of signs, and no spaces around them: ``12 x 34`` and ``12 \\times 34`` are ``12×34``."""
+    text = " ".join(text.replace("\N{MINUS SIGN}", "-").split())
+    text = re.sub(r"(?<=[\d)]) [xX] (?=[\d($£€])| ?\\(?:times|cdot) ?", "×", text)
+    text = text.replace(r"\div", "÷").replace(r"\approx", "≈")
+    return re.sub(r" ?([-+*/×÷·^=≈()]) ?", r"\1", text)
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"\s", "", text)
+
+
+def _contains(text: str, wanted: str, at_start: bool = False) -> bool:
+    """As whole words, whatever their case, unless it is a single letter; in formulas, spaces do not matter."""
+    wanted = " ".join(_plain(wanted).split()).strip(" .")
+    if not wanted:
+        return False
+    if _FORMULA.search(wanted):
+        pattern = r"\s*".join(map(re.escape, _squeezed(wanted)))
+    else:
+        pattern = r"\s+".join(map(re.escape, wanted.split()))
+    before = r"(?<!\w)" if wanted[0].isalnum() else ""
+    after = r"(?!\w)" if wanted[-1].isalnum() else ""
+    found = re.compile(f"{before}{pattern}{after}", re.IGNORECASE if len(wanted) > 1 else 0)
+    return (found.match(text.lstrip(_QUOTES)) if at_start else found.search(text)) is not None
+
+
+def _is_too_common(answer: str) -> bool:
+    answer = answer.strip(" .")
+    return len(answer) == 1 or answer.casefold() in _TOO_COMMON
+
+
+def _listed(numbers: Sequence[str]) -> str:
+    shown = list(dict.fromkeys(numbers))
+    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+    return ", ".join(shown[:5]) + more

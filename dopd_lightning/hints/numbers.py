@@ -1,0 +1,108 @@
+"""The numbers in questions and hints, as values: ``1,000``, ``1000.0`` and ``one thousand`` are the same one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import NamedTuple
+
+from dopd_lightning.data.numbers import NUMBER, value_of
+
+
+class Number(NamedTuple):
+    """A number and how it is written. Signs do not count: ``-5`` gives away a 5, and ``12 -5`` subtracts one."""
+
+    text: str
+    value: Fraction
+
+
+# A step's own number, or a reference to one ("Step 4", "steps 2 and 3", "第3步"); an item of a list; a count of
+# operations; an ordinal.
+_STEP = re.compile(
+    r"(?:\b(?:steps?|parts?|hints?|schritte?n?|[ée]tapes?|etapas?|pasos?|pass[oi]s?|stap(?:pen)?|krok\w*|шаг\w*)\s*"
+    r"|第|步骤\s*|ステップ\s*)#?\d{1,2}(?:(?:[-–]|\s+(?:and|und|et|y|e|to)\s+|\s*&\s*|[和、])\d{1,2})?(?![\d.,]*\d)",
+    re.IGNORECASE,
+)
+_ITEM = re.compile(
+    r"(?:^|(?<=\n)|(?<=\s))(?:\(\d{1,2}\)(?=\s)|\d{1,2}\)(?=\s))|(?:^|(?<=\n))[\s>*#•-]*\d{1,2}[.:、](?!\d)"
+)
+_COUNT = re.compile(
+    r"\b\d{1,2}(?=\s+(?:addition|subtraction|multiplication|division|operation|equation)s?\b)", re.IGNORECASE
+)
+_ORDINAL = re.compile(r"\b\d{1,2}(?:st|nd|rd|th)\b", re.IGNORECASE)
+
+_ONES = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
+nineteen
+"""
+_TIMES_TEN = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_SMALL = {word: n for n, word in enumerate(_ONES.split())}
+_TENS = {word: 10 * n for n, word in enumerate(_TIMES_TEN, start=2)}
+_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
+_OTHERS = {
+    "half": Fraction(1, 2),
+    "third": Fraction(1, 3),
+    "quarter": Fraction(1, 4),
+    **dict.fromkeys(("once", "single"), Fraction(1)),
+    **dict.fromkeys(("twice", "double", "doubled", "pair", "both", "halves"), Fraction(2)),
+    **dict.fromkeys(("thrice", "triple", "tripled", "thirds"), Fraction(3)),
+    **dict.fromkeys(("quadruple", "quarters"), Fraction(4)),
+    "dozen": Fraction(12),
+}
+_WORD = "|".join([*_SMALL, *_TENS, *_SCALES])
+_WORDS = re.compile(rf"\b(?:{_WORD})(?:(?:\s+and\s+|[\s-]+)(?:{_WORD}))*\b", re.IGNORECASE)
+
+
+def without_labels(text: str) -> str:
+    """The text without what only counts steps and places: ``Step 4: add the 3rd`` -> `` : add the  ``."""
+    for label in (_STEP, _COUNT, _ORDINAL, _ITEM):
+        text = label.sub(" ", text)
+    return text
+
+
+def numbers_in(text: str) -> Iterator[Number]:
+    """Numbers in digits; of ``12/3`` both, since it may be a fraction or a division. ``x1`` and ``H2O`` have none."""
+    text = text.replace("\N{MINUS SIGN}", "-")
+    for match in NUMBER.finditer(text):
+        before = text[match.start("number") - 1 : match.start("number")]
+        value = value_of(match)
+        if before.isalpha() or before == "_" or value is None:
+            continue
+        if match["denominator"] is None:
+            yield Number(match.group().lstrip("+-"), abs(value))
+        else:
+            denominator = Fraction(int(match["denominator"]))
+            yield Number(match["number"], abs(value * denominator))
+            yield Number(match["denominator"], denominator)
+
+
+def fractions_in(text: str) -> Iterator[Number]:
+    """What is written as ``3/4``, as one value."""
+    for match in NUMBER.finditer(text):
+        value = value_of(match)
+        if match["denominator"] is not None and value is not None:
+            yield Number(match.group(), abs(value))
+
+
+def spelled_numbers(text: str) -> Iterator[Number]:
+    """English number words: ``forty-six``, ``two hundred and five``."""
+    for match in _WORDS.finditer(text):
+        total = group = 0
+        for word in re.findall(_WORD, match.group().lower()):
+            if word == "hundred":
+                group = (group or 1) * 100
+            elif word in _SCALES:
+                total, group = total + (group or 1) * _SCALES[word], 0
+            else:
+                group += _SMALL.get(word, 0) + _TENS.get(word, 0)
+        yield Number(match.group(), Fraction(total + group))
+
+
+def given_numbers(question: str) -> set[Fraction]:
+    """Every value that a question states: in digits, in words (``twice``, ``a dozen``), and a percentage's share."""
+    given = {number.value for number in (*numbers_in(question), *fractions_in(question), *spelled_numbers(question))}
+    given |= {value for word, value in _OTHERS.items() if re.search(rf"\b{word}\b", question, re.IGNORECASE)}
+    for percent in re.finditer(r"(\d+(?:\.\d+)?)\s*(?:%|\\%|percent\b)", question):
+        given.add(Fraction(percent[1]) / 100)
+    return given

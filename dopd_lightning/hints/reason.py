@@ -1,0 +1,24 @@
+"""Why a hint is turned down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from dopd_lightning.data import Example
+
+
+class Reason(NamedTuple):
+    """What is wrong with a hint.
+
+    Attributes:
+        name: for machines, such as ``answer_leaked``.
+        sentence: for people, with what was found.
+    """
+
+    name: str
+    sentence: str
+
+
+Check = Callable[[str, Example], Reason | None]
+"""``(hint, example)`` to what is wrong with it, or ``None``. Where a check cannot tell, it says nothing."""
