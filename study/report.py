@@ -18,6 +18,9 @@ from dopd_lightning.errors import ConfigError
 from study.plan import DONE, Job, composed, jobs_of
 
 _CURVES = ("val/accuracy", "train/entropy/student")
+_DOTS = 100  # an inch, for a screen
+_MOST_CURVES = 16  # that can be told apart
+_DIGITS = 4
 _ACCURACY = ("test/accuracy", "val/accuracy")
 
 
@@ -51,9 +54,9 @@ def _compare(patterns: Sequence[str], experiment: str, head: str, folder: Path) 
     comparison = Comparison.of(patterns)
     shown = []
     for figure in figures_of(comparison):
-        if figure.curve.metric in _CURVES:
+        if figure.curve.metric in _CURVES and len(comparison.groups) <= _MOST_CURVES:
             name = f"{experiment}_{figure.file}.png"
-            figure.save(folder / name)
+            figure.save(folder / name, dots=_DOTS)
             shown.append(f"![{figure.curve.metric}]({name})\n\n")
     text = f"{head}{''.join(shown)}{to_markdown(comparison)}"
     (folder / f"{experiment}.md").write_text(text, encoding="utf-8")
@@ -73,7 +76,8 @@ def _list_tests(jobs: Sequence[Job], experiment: str, head: str, folder: Path) -
 
 def _accuracy(job: Job) -> float:
     with (job.folder / METRICS).open(encoding="utf-8") as file:
-        return next(float(row[name]) for row in csv.DictReader(file) for name in _ACCURACY if row.get(name))
+        found = next(float(row[name]) for row in csv.DictReader(file) for name in _ACCURACY if row.get(name))
+    return round(found, _DIGITS)
 
 
 def _comment(experiment: str) -> str:
