@@ -64,6 +64,7 @@ def needs(choice, models, lines, folder):
         "teacher/base": ["student=lora"],
         "teacher/none": ["fusion=data"],
         "fusion/data": ["rollout=dataset"],
+        "method/static": ["fusion=data"],
         "reference/model": [f"reference.model.name={models}/other"],
         "data/hub": ["data.train.path=json", f"data.train.data_files={lines}", "data.train.split='train[:2]'"],
         "data/reasoning_gym": SMALL_SUMS,

@@ -142,14 +142,14 @@ def test_any_dataset_of_reasoning_gym_can_be_used_without_hints() -> None:
     ("settings", "message"),
     [
         ({"task": "chain_some"}, "task: 'chain_some' is no dataset of reasoning-gym; did you mean chain_sum"),
-        ({"task": "zzzzzz"}, r"it has \d+, such as chain_sum, gsm_symbolic"),
+        ({"task": "zzzzzz"}, r"it has \d+, such as basic_arithmetic, chain_sum, gcd, gsm_symbolic"),
         (
             {"task": "maze"},
-            "hint: 'steps' is written for the tasks chain_sum, gsm_symbolic only; 'maze' can have answer or",
+            "hint: 'steps' is written for the tasks basic_arithmetic, chain_sum, gcd, gsm_symbolic only; 'maze' can have answer or",
         ),
         (
             {"task": "maze", "hint": "none", "completions": True},
-            "completions: written for the tasks chain_sum, gsm_symbolic",
+            "completions: written for the tasks basic_arithmetic, chain_sum, gcd, gsm_symbolic",
         ),
         ({"hint": "steos"}, "hint: 'steos' is not one of answer, none, steps, steps_executed, summary"),
         ({"hint": ["none", "all"]}, "hint: 'all' is not one of"),

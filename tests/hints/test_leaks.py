@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 import pytest
@@ -167,7 +168,8 @@ def test_our_own_hints_are_judged_as_they_were_meant(name, kind):
     entries = reasoning_gym.create_dataset(name, seed=7, size=60)
     found = []
     for entry in entries:
-        hint = TASKS[name].hint(entry, kind)
+        # Some of ours name earlier results by number ("result 1 * 5"), or count steps, which a model is not asked to do.
+        hint = re.sub(r"\bresult \d+\b|\b\d+ times\b", "that", TASKS[name].hint(entry, kind))
         row = example(entry["question"], entry["answer"])
         found.append((execution_leaked(hint, row), answer_leaked(hint, row)))
     executed = sum(execution is not None for execution, _ in found) / len(found)
