@@ -168,7 +168,7 @@ def test_our_own_hints_are_judged_as_they_were_meant(name, kind):
     entries = reasoning_gym.create_dataset(name, seed=7, size=60)
     found = []
     for entry in entries:
-        # Some of ours name earlier results by number ("result 1 * 5"), or count steps, which a model is not asked to do.
+        # Some of ours name earlier results by number ("result 1 * 5"), or count steps; a model is not asked to.
         hint = re.sub(r"\bresult \d+\b|\b\d+ times\b", "that", TASKS[name].hint(entry, kind))
         row = example(entry["question"], entry["answer"])
         found.append((execution_leaked(hint, row), answer_leaked(hint, row)))
