@@ -145,7 +145,7 @@ def test_any_dataset_of_reasoning_gym_can_be_used_without_hints() -> None:
         ({"task": "zzzzzz"}, r"it has \d+, such as basic_arithmetic, chain_sum, gcd, gsm_symbolic"),
         (
             {"task": "maze"},
-            "hint: 'steps' is written for the tasks basic_arithmetic, chain_sum, gcd, gsm_symbolic only; 'maze' can have",
+            "hint: 'steps' is written for the tasks basic_arithmetic, chain_sum, gcd, gsm_symbolic only; 'maze'",
         ),
         (
             {"task": "maze", "hint": "none", "completions": True},
