@@ -17,7 +17,10 @@ log = logging.getLogger(__name__)
 
 # What a run may go on with otherwise than it began: how long, where, on how many processes, watched by whom.
 _FREE = ("name", "stage", "ckpt_path", "objective", "evaluate", "paths", "callbacks", "logger", "trainer", "privilege")
-_FREE_OF_DATA = ("val", "test", "predict", "batch_size", "eval_batch_size", "num_workers")
+_FREE_WITHIN = {
+    "data": ("val", "test", "predict", "batch_size", "eval_batch_size", "num_workers"),
+    "privileged": ("evaluation",),
+}
 
 
 class KeepConfig(L.Callback):
@@ -87,8 +90,8 @@ def _difference(saved: Any, config: DictConfig) -> tuple[str, Any, Any] | None:
 
 def _decisive(config: Any) -> Iterator[tuple[str, Any]]:
     for name, value in config.items():
-        if name == "data":
-            value = {key: part for key, part in value.items() if key not in _FREE_OF_DATA}
+        if name in _FREE_WITHIN:
+            value = {key: part for key, part in value.items() if key not in _FREE_WITHIN[name]}
         if name not in _FREE:
             yield from _flat(name, value)
     yield "trainer.gradient_clip_val", config["trainer"].get("gradient_clip_val")

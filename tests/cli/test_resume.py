@@ -255,6 +255,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(arguments, left_alone,
 def test_how_long_where_and_how_watched_may_change(arguments, left_alone):
     path = left_alone / "checkpoints" / "last.ckpt"
     changed = ["trainer.max_steps=14", "callbacks.checkpoint.keep=1", "logger=none", "trainer.val_check_interval=5"]
+    changed.append("privileged.evaluation=true")
     assert (
         run(
             [
