@@ -25,6 +25,11 @@ SWEEPS = (
     "routing",
     "routing_pool",
     "table4",
+    "student_steps",
+    "models_steps",
+    "search_steps",
+    "search_steps_validation",
+    "table1_steps",
     "table6",
     "figure3",
     "table3",
@@ -38,7 +43,7 @@ SWEEPS = (
     "choices_normalize",
     "choices_reduction",
 )
-"""In the order in which they are run, most wanted first."""
+"""In the order in which they are run, most wanted first; ``student_steps`` is a model, made after the teacher."""
 
 DONE = "done.json"
 """Written into the folder of a job that came to its end: how long it took, in seconds."""

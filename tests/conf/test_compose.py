@@ -32,7 +32,7 @@ QUICKSTART = [*SMALL_SUMS, "data.batch_size=2"]
 STUDY_TASKS = ("basic_arithmetic", "chain_sum", "gcd")
 ALL_TASKS = [f"data.{part}.{task}.size=4" for part in ("train", "val") for task in STUDY_TASKS]
 STUDY_MODELS = ("student", "student_small", "teacher", "teacher_small")
-ONLY_EVALUATE = ("models", "transfer", "search_validation")
+ONLY_EVALUATE = ("models", "models_steps", "transfer", "search_validation", "search_steps_validation")
 
 
 def needs(choice, models, lines, folder):
@@ -53,12 +53,15 @@ def needs(choice, models, lines, folder):
         name = choice.rpartition("/")[2]
         if name in STUDY_MODELS:
             return [*ALL_TASKS, "data.batch_size=2"]
+        if name == "student_steps":
+            fewer = [size for size in ALL_TASKS if "gcd" not in size]
+            return [*fewer, "data.batch_size=2", f"student.tokenizer={models}/student"]
         teacher = [] if name in ONLY_EVALUATE else [f"teacher.name={models}/teacher"]
         return [*QUICKSTART, f"student.name={models}/student", *teacher]
     if choice.startswith("data/study/"):
         return ALL_TASKS if choice.endswith("/all") else SMALL_SUMS
     own = {
-        **{f"student/study{size}": [f"student.name={models}/student"] for size in ("", "_small")},
+        **{f"student/study{size}": [f"student.name={models}/student"] for size in ("", "_small", "_steps")},
         **{f"teacher/study{size}": [f"teacher.name={models}/teacher"] for size in ("", "_small")},
         "student/scratch": [f"student.tokenizer={models}/student"],
         "teacher/base": ["student=lora"],
