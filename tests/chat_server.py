@@ -31,7 +31,7 @@ class ChatServer(ThreadingHTTPServer):
 
     Attributes:
         reply: ``(message, number of the request)`` to the reply's text, or the fields of :class:`Sent`.
-        models: that it lists; ``None`` where it does not.
+        models: that it lists; ``None`` where it does not, and answers ``no_list``.
         key: that it wants.
         requests: bodies, as they came; ``headers`` of the last.
         at_once: the most requests that it had at a time.
@@ -45,6 +45,7 @@ class ChatServer(ThreadingHTTPServer):
             "Step 1: add. Step 2: subtract."
         )
         self.models: tuple[str, ...] | None = ("writer",)
+        self.no_list = 404
         self.key: str | None = None
         self.requests: list[dict[str, Any]] = []
         self.headers: Mapping[str, str] = {}
@@ -61,6 +62,8 @@ class ChatServer(ThreadingHTTPServer):
             return Sent(f'{{"error": "no: {self.headers.get("Authorization")}"}}'.encode(), 401)
         if path == "/v1/models" and self.models is not None:
             return Sent(json.dumps({"data": [{"id": name} for name in self.models]}).encode())
+        if path == "/v1/models":
+            return Sent(b'{"error": "no such page"}', self.no_list)
         if path != "/v1/chat/completions" or body is None:
             return Sent(b'{"error": "no such page"}', 404)
         with self._lock:

@@ -130,6 +130,11 @@ def test_prompts_that_the_run_leaves_out_for_their_length_are_left_out(task_of):
     assert [doc["answer"] for doc in task.test_docs()] == ["2"]
 
 
+def test_a_run_that_showed_privileged_text_is_no_measure(task_of):
+    with pytest.raises(ConfigError, match="showed privileged text to the student; here prompts are bare"):
+        task_of("privileged.evaluation=true", problems=[{"prompt": "1 + 1?", "answer": "2"}])
+
+
 def test_without_a_run_or_problems_it_says_what_to_give(held_out, task_of, tmp_path):
     with pytest.raises(ConfigError, match="--metadata: run=None must be the folder of a run"):
         held_out.HeldOut({"task": "dopd_held_out", "metadata": {}})

@@ -6,17 +6,20 @@ import re
 
 from dopd_lightning.hints.reason import Reason
 
-_VERDICT = re.compile(r"^\W*(PASS|FAIL)\b[\s:.*_—–-]*(.*)$", re.MULTILINE)
+_VERDICT = re.compile(r"\W*(?:verdict\W+)?(?P<verdict>(?-i:PASS|FAIL))\b[\s:.*_—–-]*(?P<why>.*)", re.IGNORECASE)
 
 
 def read_verdict(reply: str) -> Reason | None:
     """What the judge finds wrong, by the last line that begins with ``PASS`` or ``FAIL``.
 
     Raises:
-        ValueError: if there is no such line.
+        ValueError: if there is no such line, or something is said after ``PASS``, which may take it back.
     """
-    verdicts = _VERDICT.findall(reply)
-    if not verdicts:
-        raise ValueError(f"the judge says neither PASS nor FAIL, but {reply[-80:]!r}")
-    verdict, why = verdicts[-1]
-    return Reason("judged_bad", f"the judge: {why.strip() or 'no reason given'}") if verdict == "FAIL" else None
+    lines = [line for line in reply.splitlines() if line.strip()]
+    verdicts = [(place, match) for place, line in enumerate(lines, start=1) if (match := _VERDICT.match(line))]
+    place, match = verdicts[-1] if verdicts else (0, None)
+    if match is None or (match["verdict"] == "PASS" and place < len(lines)):
+        raise ValueError(f"the judge ends with neither PASS nor FAIL, but {reply[-80:]!r}")
+    if match["verdict"] == "PASS":
+        return None
+    return Reason("judged_bad", f"the judge: {match['why'].strip() or 'no reason given'}")

@@ -11,6 +11,7 @@ from dopd_lightning.data.numbers import NUMBER, value_of
 from dopd_lightning.hints.numbers import (
     fractions_in,
     given_numbers,
+    in_ascii,
     numbers_in,
     spelled_numbers,
     without_labels,
@@ -21,14 +22,19 @@ from dopd_lightning.hints.reason import Reason
 COMMON_NUMBERS = (0, 1, 2, 3, 10, 100)
 """What a hint may say though the question does not: halves and pairs, percents, powers of ten."""
 
-_LARGEST_IN_WORDS = 12
-"""Up to here a number in words says how many there are ("split it into two parts"); above, it is a result."""
+_LARGEST_IN_WORDS, _LARGEST_ANSWER_IN_WORDS = 12, 3
+"""Up to here a number in words only says how many there are ("split it into two parts")."""
 
-_STATED = re.compile(r"\banswer\s*(?:is|equals|=|:)\s*(?P<answer>[^\n]{1,200})", re.IGNORECASE)
+_STATED = re.compile(
+    r"\b(?:answer|final result|option|choice)\s*(?:is|equals|=|:)\s*(?:(?:therefore|thus|hence|then|so|simply|now)\s+)?"
+    r"(?P<answer>[^\n]{1,200})",
+    re.IGNORECASE,
+)
 _UNIT = re.compile(r"\s*(?:[%°]|\\%|\s[^\W\d_][\w°²³/.\s%€£$]*|[^\W\d_]{2,}[\w²³/]*)?\s*[.]?")
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _MARKUP = re.compile(r"\\(?:left|right|displaystyle|[,;:! ])|\\text\s*\{([^{}]*)\}|[$`]|\*\*|\{,\}")
 _FORMULA = re.compile(r"[\\^+*/=(){}\[\]<>]")
+_NAMED = re.compile(r"^\s*[^\W\d_]\s*=\s*")
 _QUOTES = " (:*\"'"
 _TOO_COMMON = ("yes", "no", "true", "false", "none")
 
@@ -51,10 +57,10 @@ def answer_leaked(hint: str, example: Example) -> Reason | None:
     stated = [*(match["answer"] for match in _STATED.finditer(plain)), *_marked(plain)]
     value = _as_number(_plain(answer))
     if value is not None:
-        written_as_fraction = "/" in _plain(answer)
+        given = given_numbers(question)
         found = any(_begins_with(text, value) for text in stated)
-        if not found and value not in given_numbers(question):
-            found = value in _values(plain) or (written_as_fraction and value in {n.value for n in fractions_in(plain)})
+        if not found and value not in given:
+            found = value in _values(plain) or value in _shares(plain, set() if "/" in _plain(answer) else given)
     else:
         found = any(_contains(text, answer, at_start=True) for text in stated)
         if not found and not _is_too_common(answer):
@@ -77,7 +83,9 @@ def execution_leaked(
     text = without_labels(plain)
     foreign = [number.text for number in numbers_in(text) if number.value not in given]
     foreign += [
-        number.text for number in spelled_numbers(text) if number.value not in given and _is_result(number.value)
+        number.text
+        for number in spelled_numbers(text)
+        if number.value not in given and number.value > _LARGEST_IN_WORDS
     ]
     found = [f"it calculates {text}" for text in executed[:3]]
     if foreign:
@@ -85,19 +93,21 @@ def execution_leaked(
     return Reason("execution_leaked", "; ".join(found)) if found else None
 
 
-def _is_result(value: Fraction) -> bool:
-    return value > _LARGEST_IN_WORDS
-
-
 def _values(text: str) -> set[Fraction]:
     labelless = without_labels(text)
-    spelled = {number.value for number in spelled_numbers(labelless) if _is_result(number.value)}
+    spelled = {number.value for number in spelled_numbers(labelless) if number.value > _LARGEST_ANSWER_IN_WORDS}
     return {number.value for number in numbers_in(labelless)} | spelled
+
+
+def _shares(text: str, given: Collection[Fraction]) -> set[Fraction]:
+    """Fractions; one of two given numbers is a division that is still to be done."""
+    parts = {number.value: {part.value for part in numbers_in(number.text)} for number in fractions_in(text)}
+    return {value for value, of in parts.items() if value.denominator > 1 and not of <= set(given)}
 
 
 def _begins_with(text: str, value: Fraction) -> bool:
     """Whether the first thing that it says is this number: ``x = 12 dollars``, not ``found by adding 12``."""
-    text = re.sub(r"^[^\W\d_]\s*=\s*", "", text.lstrip(_QUOTES))
+    text = _NAMED.sub("", text.lstrip(_QUOTES))
     match = NUMBER.match(text.replace("\N{MINUS SIGN}", "-"))
     if match is not None:
         found = value_of(match)
@@ -107,7 +117,8 @@ def _begins_with(text: str, value: Fraction) -> bool:
 
 def _as_number(answer: str) -> Fraction | None:
     """An answer that is one number, perhaps with a currency sign or a unit."""
-    match = NUMBER.search(answer.replace("\N{MINUS SIGN}", "-"))
+    answer = _NAMED.sub("", answer.replace("\N{MINUS SIGN}", "-"))
+    match = NUMBER.search(answer)
     if match is None or re.search(r"\w", answer[: match.start()]) or not _UNIT.fullmatch(answer, match.end()):
         return None
     value = value_of(match)
@@ -120,7 +131,8 @@ def _marked(text: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Without LaTeX's markup around what is compared."""
+    """Without LaTeX's markup around what is compared, its numbers in ASCII."""
+    text = in_ascii(text)
     text = _FRACTION.sub(r"\1/\2", text)
     return _MARKUP.sub(lambda match: match[1] or "", text)
 

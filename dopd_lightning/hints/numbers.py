@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
@@ -17,16 +18,17 @@ class Number(NamedTuple):
     value: Fraction
 
 
-# A step's own number, or a reference to one ("Step 4", "steps 2 and 3", "第3步"); an item of a list; a count of
-# operations; an ordinal.
+# A step's own number, or a reference to one ("Step 4", "steps 2 and 3", "第3步"), but not "in this step 4 are left"; an
+# item of a list; a count of operations; an ordinal.
 _STEP = re.compile(
-    r"(?:\b(?:steps?|parts?|hints?|schritte?n?|[ée]tapes?|etapas?|pasos?|pass[oi]s?|stap(?:pen)?|krok\w*|шаг\w*)\s*"
-    r"|第|步骤\s*|ステップ\s*)#?\d{1,2}(?:(?:[-–]|\s+(?:and|und|et|y|e|to)\s+|\s*&\s*|[和、])\d{1,2})?(?![\d.,]*\d)",
+    r"(?P<determiner>\b(?:this|that|each|every|last|next|final|per|which)\s+)?(?:\b(?:steps?|parts?|hints?|schritte?n?|[ée]tapes?|etapas?|pasos?|pass[oi]s?|stap(?:pen)?|krok\w*|шаг\w*)\s*"
+    r"|第|步骤\s*|ステップ\s*)#?(?P<number>\d{1,2})(?:(?:[-–]|\s+(?:and|und|et|y|e|to)\s+|\s*&\s*|[和、])\d{1,2})?(?![\d.,]*\d)",
     re.IGNORECASE,
 )
 _ITEM = re.compile(
-    r"(?:^|(?<=\n)|(?<=\s))(?:\(\d{1,2}\)(?=\s)|\d{1,2}\)(?=\s))|(?:^|(?<=\n))[\s>*#•-]*\d{1,2}[.:、](?!\d)"
+    r"(?:(?:^|(?<=\s))\(?(?P<inner>\d{1,2})\)|(?:^|(?<=\n))[\s>*#•-]*(?P<first>\d{1,2})[.:、](?!\d))(?=[^\S\n]*[^\s*_])"
 )
+_MOST_STEPS = 20
 _COUNT = re.compile(
     r"\b\d{1,2}(?=\s+(?:addition|subtraction|multiplication|division|operation|equation)s?\b)", re.IGNORECASE
 )
@@ -51,23 +53,67 @@ _OTHERS = {
     "dozen": Fraction(12),
 }
 _WORD = "|".join([*_SMALL, *_TENS, *_SCALES])
-_WORDS = re.compile(rf"\b(?:{_WORD})(?:(?:\s+and\s+|[\s-]+)(?:{_WORD}))*\b", re.IGNORECASE)
+# "two hundred and five", "three thousand four hundred"; "twenty and thirty" are two.
+_BELOW_100 = rf"(?:(?:{'|'.join(_TENS)})(?:[\s-]+(?:{'|'.join(list(_SMALL)[1:10])}))?|{'|'.join(_SMALL)})\b"
+_BELOW_1000 = rf"(?:(?:{_BELOW_100}[\s-]+)?hundred\b(?:\s+(?:and\s+)?{_BELOW_100})?|{_BELOW_100})"
+_SCALED = rf"(?:{_BELOW_1000}[\s-]+)?(?:thousand|million|billion)\b"
+_WORDS = re.compile(
+    rf"\b(?:{_SCALED}(?:,?\s+(?:and\s+)?{_SCALED})*(?:,?\s+(?:and\s+)?{_BELOW_1000})?|{_BELOW_1000})", re.IGNORECASE
+)
+
+# After these a number is part of a name: x1, a_2, H2O. Amounts of money are none.
+_NAME = re.compile(r"[A-Za-zα-ωΑ-Ω_]")
+_CURRENCY = re.compile(r"(?:\b|(?<=\d))(?:Rs|USD|EUR|GBP|INR|CNY|JPY)$")
+
+
+def in_ascii(text: str) -> str:
+    """The same text, its numbers written as everywhere: ``４６`` and ``٤٦`` are 46, ``1½`` is ``1 1/2``."""
+    return re.sub(r"[^\x00-\x7f]", _in_ascii, text)
+
+
+def _in_ascii(match: re.Match[str]) -> str:
+    character = match[0]
+    digit = unicodedata.decimal(character, None)
+    if digit is not None:
+        return str(digit)
+    if unicodedata.decomposition(character).startswith("<fraction>"):
+        fraction = unicodedata.normalize("NFKC", character).replace("\N{FRACTION SLASH}", "/")
+        before = match.string[max(match.start() - 1, 0) : match.start()]
+        return f" {fraction}" if before.isdigit() else fraction
+    if "！" <= character <= "～":  # full width
+        return unicodedata.normalize("NFKC", character)
+    return character
 
 
 def without_labels(text: str) -> str:
-    """The text without what only counts steps and places: ``Step 4: add the 3rd`` -> `` : add the  ``."""
-    for label in (_STEP, _COUNT, _ORDINAL, _ITEM):
+    """The text without what only counts steps and places: ``Step 4: add the 3rd`` -> `` : add the  ``.
+
+    Items of a list are counted from one, each with something behind it: ``(46)`` and ``46.`` are results.
+    """
+    text = _STEP.sub(lambda step: step[0] if step["determiner"] or int(step["number"]) > _MOST_STEPS else " ", text)
+    for label in (_COUNT, _ORDINAL):
         text = label.sub(" ", text)
-    return text
+    due = 1
+
+    def without(item: re.Match[str]) -> str:
+        nonlocal due
+        number = int(item["inner"] or item["first"])
+        if number not in (1, due):
+            return item[0]
+        due = number + 1
+        return " "
+
+    return _ITEM.sub(without, text)
 
 
 def numbers_in(text: str) -> Iterator[Number]:
     """Numbers in digits; of ``12/3`` both, since it may be a fraction or a division. ``x1`` and ``H2O`` have none."""
     text = text.replace("\N{MINUS SIGN}", "-")
     for match in NUMBER.finditer(text):
-        before = text[match.start("number") - 1 : match.start("number")]
+        start = match.start("number")
+        in_a_name = start > 0 and _NAME.match(text[start - 1]) and not _CURRENCY.search(text[max(start - 4, 0) : start])
         value = value_of(match)
-        if before.isalpha() or before == "_" or value is None:
+        if in_a_name or value is None:
             continue
         if match["denominator"] is None:
             yield Number(match.group().lstrip("+-"), abs(value))

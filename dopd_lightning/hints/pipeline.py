@@ -99,7 +99,7 @@ class HintPipeline:
         Raises:
             ConfigError: if the writer cannot be reached or lets nobody in, or the journal is of other settings.
             DataError: if an example lacks what the template needs, or the journal is of other examples.
-            EngineError: if nothing but failures comes any more.
+            EngineError: if nothing but failures comes any more; what there is by then is in the files.
         """
         rows = [Row(index, example, _digest(example, index)) for index, example in enumerate(examples)]
         if not rows:
@@ -107,6 +107,8 @@ class HintPipeline:
         if self._kind.written:
             for row in rows:  # before anything is paid for
                 self._message(row)
+                if self._judge is not None:
+                    self._message(row, "")
         with open_journal(folder / JOURNAL, self._settings(), [row.digest for row in rows]) as journal:
             for record in journal.records:
                 rows[record["row"]].apply(record)
@@ -121,10 +123,21 @@ class HintPipeline:
             elif self._for_judge(rows) or self._for_writer(rows):
                 assert self.writer is not None, "_settings checks"
                 with self.writer.open() as write:
-                    self._work(rows, write, journal, progress or Progress(disable=True))
-            looked_for = self._kind.written and not self._kind.gives_away_answer
-            unknown = sum(answer_of(row.example) is None for row in rows) if looked_for else 0
-            return write_results(folder, self.kind, rows, unknown)
+                    try:
+                        self._work(rows, write, journal, progress or Progress(disable=True))
+                    except EngineError:
+                        # Rows that fail every time would else keep from the others what they have.
+                        for row in rows:
+                            if row.is_for_writer(self.attempts) or (self._judge and row.is_for_judge()):
+                                row.failure = "the run gave up before its turn"
+                        self._write_results(folder, rows)
+                        raise
+            return self._write_results(folder, rows)
+
+    def _write_results(self, folder: Path, rows: Sequence[Row]) -> Report:
+        looked_for = self._kind.written and not self._kind.gives_away_answer
+        unknown = sum(answer_of(row.example) is None for row in rows) if looked_for else 0
+        return write_results(folder, self.kind, rows, unknown)
 
     def _settings(self) -> dict[str, Any]:
         """Whatever decides what is written and kept."""
@@ -186,7 +199,8 @@ class HintPipeline:
                 if failures >= self.give_up_after:
                     raise EngineError(
                         f"privilege.writer: {failures} rows failed one after the other, the last since {row.failure}. "
-                        f"What is done is in {journal.path}; the same command goes on from there"
+                        f"What is done is in {journal.path}; the same command goes on from there, and past these rows "
+                        "with a higher privilege.give_up_after"
                     )
         if answered < len(rows):  # to ask again could go on for ever
             raise EngineError(f"privilege.writer: {answered} replies to {len(rows)} messages")

@@ -69,9 +69,10 @@ class ServerWriter:
             check_range("max_tokens", self.max_tokens, at_least=1)
         if self.temperature is not None:
             check_range("temperature", self.temperature, at_least=0)
-        for name in ("model", "messages", "n", "stream"):
+        for name in ("model", "messages", "n", "stream", "max_tokens", "temperature"):
             if name in (self.options or {}):
-                raise ConfigError(f"options: {name!r} is set by the writer and cannot be passed on")
+                instead = "; it has a setting of its own" if hasattr(self, name) else ""
+                raise ConfigError(f"options: {name!r} is set by the writer and cannot be passed on{instead}")
         if find_spec("httpx") is None:
             raise ConfigError("url: a server needs httpx; pip install 'dopd-lightning[privilege]'")
         self._check_url()
@@ -90,6 +91,8 @@ class ServerWriter:
             )
         if url.userinfo:
             raise ConfigError("url: an address has no place for secrets; put the key into a variable for api_key_env")
+        if url.query or url.fragment:  # not repeated here: it may be a key
+            raise ConfigError("url: what stands behind '?' or '#' cannot be kept; end the address where the API begins")
         self._base = str(url.copy_with(path="/v1") if url.path in ("", "/") else url)
 
     def _read_key(self) -> str | None:
@@ -122,7 +125,8 @@ class ServerWriter:
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise ConfigError(f"url: no server answers at {self._base} ({reason}); is it running?") from error
-        if response.status_code in (401, 403):
+        # Some keys may ask a model, but not for the list: that shows when they do.
+        if response.status_code == 401 or (response.status_code == 403 and self.model is None):
             raise self._denied(Denied(response.status_code, short(response.text, self._key)))
         if self.model is not None:  # not every server lists what it has
             return self.model

@@ -50,6 +50,8 @@ class HeldOut(ConfigurableTask):
         node = config.data.test
         if node is None or None in (node.get("path", ""), node.get("split", "")):
             raise ConfigError(f"--metadata: run={run} had no data.test; give the folder of a stage=test that had")
+        if config.privileged.evaluation:
+            raise ConfigError(f"--metadata: run={run} showed privileged text to the student; here prompts are bare")
         return config
 
     def _problems(self, student):

@@ -9,7 +9,7 @@ import pytest
 
 from dopd_lightning.data.tasks import TASKS
 from dopd_lightning.hints.leaks import answer_leaked, execution_leaked
-from dopd_lightning.hints.numbers import given_numbers, numbers_in, spelled_numbers, without_labels
+from dopd_lightning.hints.numbers import given_numbers, in_ascii, numbers_in, spelled_numbers, without_labels
 
 SUM = "What is 12 + 34 - 5?"
 
@@ -37,10 +37,26 @@ def example(question, answer=None, **fields):
         ("Who wrote it?", "Jane Austen", "Think of jane  austen's novels."),
         ("Simplify.", "x^2 + 1", "You get $x^2+1$."),
         ("Which set?", "(2, 3)", "It is the interval (2,3)."),
+        ("How many?", "7", "Add both to get seven."),
+        ("What share, as a decimal?", "0.5", "It is 1/2 of all."),
+        ("What share?", "1/2", "It is ½ of all."),
+        ("Solve 3x + 4 = 10.", "x = 2", "Divide, so x must be 2."),
+        ("小明有12个苹果，又买了34个，一共有多少个？", "46", "第1步：把12和34相加。第2步：结果是46。"),
+        ("12 더하기 34는?", "46", "12와 34를 더하면 합은46이다"),
+        ("ما هو ١٢ + ٣٤؟", "46", "اجمع ١٢ و ٣٤ لتحصل على ٤٦"),
+        ("What is 12 + 34?", "46", "It makes ４６."),
+        ("Add 12 and 34 rupees.", "46", "It makes Rs46."),
+        ("What is the sum of twenty and thirty?", "50", "Add twenty and thirty. The sum is 50."),
+        (SUM, "41", "Find the total (41) carefully."),
+        (SUM, "41", "Step 1: the total is\n41."),
+        (SUM, "41", "41."),
+        (SUM, "41", "In this step 41 is found, for each part 41."),
         # What stands in the question, and is called the answer all the same.
         (SUM.replace("5", "34"), "12", "The answer is 12."),
         (SUM.replace("5", "34"), "12", "So the answer is: x = 12 dollars."),
         (SUM.replace("5", "34"), "12", "The answer is twelve."),
+        (SUM.replace("5", "34"), "12", "The answer is therefore 12."),
+        ("Which? A) cat B) dog", "B", "Dogs bark, so the correct option is B."),
         (SUM.replace("5", "34"), "12", r"Then \boxed{12}"),
         ("Is 7 prime? Say yes or no.", "yes", "It has no divisor, so the answer is yes."),
         ("Which? A) cat B) dog", "B", "Dogs bark: answer: B"),
@@ -72,6 +88,8 @@ def test_an_answer_that_stands_in_the_hint(question, answer, hint):
         ("How many?", "3", "Take the 3rd of them."),
         ("Split 12 / 3 by two.", "2", "Split it into two parts."),
         ("What is 12 divided by 3?", "4", "Work out 12 / 3."),  # a division, and no quarter of sixteen
+        ("What is 12 divided by 5?", "2.4", "Work out 12/5."),
+        ("What is 40 plus 2?", "42", "Add forty and two."),
         ("Is 7 prime?", "no", "There is no other divisor to look for."),
         ("Which?", "B", "Begin at point B of the triangle."),
         ("Which?", "A", "Find a way."),
@@ -106,6 +124,12 @@ def test_all_of_a_chat_is_the_question():
         ("12 + 34 = 46.", "it calculates 12+34=46"),
         ("First 12 + 34 gives 46.", "it has 46, which the question does not give"),
         ("Add them (46), then go on.", "it has 46"),
+        ("Add them (that is 46) and go on", "it has 46"),
+        ("Add them (46) and go on", "it has 46"),
+        ("Add them.\n**46.**", "it has 46"),
+        ("Step 1: add.\n- 46. Step 2: subtract.", "it has 46"),
+        ("In this step 46 apples are counted.", "it has 46"),
+        ("第1步：12加34得46。", "it has 46"),
         ("You get forty-six.", "it has forty-six"),
         ("Step 1: 46.", "it has 46"),
         ("After step 3, 46 remain.", "it has 46"),
@@ -130,7 +154,7 @@ def test_results_in_a_hint(hint, what):
     [
         (SUM, "Step 1: add 12 and 34. Step 2: subtract 5 from the result of step 1."),
         (SUM, "Step 7: look again at steps 8 and 9."),
-        (SUM, "1. Add.\n2. Subtract.\n7) Look at the 8th digit."),
+        (SUM, "1. Add.\n2. Subtract.\n3. Look at the 8th digit.\n4. Begin again:\n1) Add. 2) Subtract."),
         (SUM, "Schritt 7: addiere. Étape 8 : ajoutez. 第9步：加。"),
         (SUM, "Half of it is 2 times less, by 100 percent, in 10 parts."),
         (SUM, "Work out 12 + 34 and call it x1, then x1 - 5 = ?"),
@@ -140,6 +164,8 @@ def test_results_in_a_hint(hint, what):
         ("She has twenty-five apples and twice as many pears.", "Take 25 and multiply by 2."),
         ("A jacket of $40 is 20% off.", "Take 20% of 40, which is 0.2 times 40."),
         ("There are 1,000 of them.", "Divide the 1000."),
+        ("小明有12个苹果，又买了34个，一共有多少个？", "把 12 和 34 相加。"),
+        ("What is the sum of twenty and thirty?", "Add 20 and 30."),
         ("A number such as 0.50 is given.", "Use 0.5."),
     ],
 )
@@ -192,6 +218,7 @@ def test_our_own_hints_are_judged_as_they_were_meant(name, kind):
         ("1,234.50 and .5", [Fraction("1234.5"), Fraction(1, 2)]),
         ("12/3", [12, 3]),
         ("x1, a_2 and H2O", []),
+        ("得46，USD46, Rs46", [46, 46, 46]),
         ("−7 and -8", [7, 8]),
         ("1e3", [1000]),
         ("1" + "0" * 5000, []),  # more digits than Python reads
@@ -208,6 +235,9 @@ def test_numbers_in_digits(text, values):
         ("Two hundred and five, then nine", [205, 9]),
         ("three thousand four hundred", [3400]),
         ("two million", [2_000_000]),
+        ("one million two thousand and thirty-one", [1_002_031]),
+        ("twenty and thirty, or seven and eight", [20, 30, 7, 8]),
+        ("a hundred thousand", [100_000]),
         ("hundred", [100]),
         ("someone often weighs", []),
     ],
@@ -221,6 +251,21 @@ def test_what_a_question_gives():
     assert Fraction(3, 4) in given_numbers("3/4")
 
 
-@pytest.mark.parametrize("text", ["Add 12.", "Get 46.", "f(46)", "46 steps", "Step 46.5", "Step 123"])
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("４６＋٤٦", "46+46"),
+        ("½ and 1½", "1/2 and 1 1/2"),
+        ("x² · 5³ × 2", "x² · 5³ × 2"),
+        ("第一步：加。", "第一步:加。"),
+    ],
+)
+def test_numbers_of_other_scripts(text, same):
+    assert in_ascii(text) == same
+
+
+@pytest.mark.parametrize(
+    "text", ["Add 12.", "Get 46.", "f(46)", "46 steps", "Step 46.5", "Step 123", "(46) is left", "1.", "this step 4"]
+)
 def test_what_is_no_label(text):
     assert without_labels(text) == text

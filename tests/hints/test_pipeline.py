@@ -107,18 +107,43 @@ def test_a_finished_run_asks_nothing_more_and_leaves_the_same(run, tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.json*")} == before
 
 
-def test_the_run_stops_when_nothing_but_failures_comes(run, tmp_path, whole):
+def test_the_run_stops_when_nothing_but_failures_comes(run, lines, whole):
     def reply(message, n):
         return GOOD if n == 2 else Failure("gone")
 
     with pytest.raises(EngineError, match=r"^privilege.writer: 3 rows failed one after the other, the last since gone"):
         run(writer := Scripted(reply), give_up_after=3)
     assert [number_in(message) for message in writer.messages] == [0, 1, 2, 3, 4], "one that succeeds breaks a row"
-    assert not (tmp_path / "hints.jsonl").exists()
+    assert whole(rows()) == ([1], [0, 2, 3, 4, 5])
+    assert lines("dropped.jsonl")[-1]["reasons"][0]["sentence"] == "the run gave up before its turn"
     writer = Scripted(lambda message, n: GOOD)
     run(writer, give_up_after=3)
     assert [number_in(message) for message in writer.messages] == [0, 2, 3, 4, 5]
     assert whole(rows()) == ([*range(6)], [])
+
+
+def test_rows_that_fail_every_time_do_not_take_away_what_the_others_have(run, whole):
+    """Tried again, they come one after the other, and the run gives up on each attempt."""
+
+    def reply(message, n):
+        return Failure("no") if number_in(message) % 2 else GOOD
+
+    run(reply, give_up_after=3)
+    for _ in range(2):
+        with pytest.raises(EngineError, match=r"the last since no\. .*give_up_after$"):
+            run(reply, give_up_after=3)
+        assert whole(rows()) == ([0, 2, 4], [1, 3, 5])
+    assert run(reply, give_up_after=4).kept == 3
+
+
+def test_giving_up_on_the_judge_keeps_no_hint_that_was_not_judged(run, whole):
+    def reply(message, n):
+        judging = "You check" in message
+        return (Failure("no") if number_in(message) else "PASS") if judging else GOOD
+
+    with pytest.raises(EngineError):
+        run(reply, judge="judge", give_up_after=2)
+    assert whole(rows()) == ([0], [1, 2, 3, 4, 5])
 
 
 class Silent(Scripted):
@@ -171,6 +196,16 @@ def test_settings_that_cannot_work(run, settings, message):
     with pytest.raises(ConfigError) as error:
         run(writer, **settings)
     assert str(error.value).startswith(message)
+    assert writer.messages == []
+
+
+def test_a_row_that_cannot_be_judged_stops_it_before_the_first_request(run, tmp_path):
+    template, judge = tmp_path / "writer.jinja", tmp_path / "judge.jinja"
+    template.write_text("{{ question }}")
+    judge.write_text("{{ question }} {{ hint }} {{ solution }}")
+    writer = Scripted(lambda message, n: GOOD)
+    with pytest.raises(DataError, match=r"^data\.train\[0\]: the template '.*judge.jinja' uses .*'completion'"):
+        run(writer, [{"prompt": "Why?"}], template=str(template), judge=str(judge))
     assert writer.messages == []
 
 

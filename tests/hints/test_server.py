@@ -280,9 +280,13 @@ def test_a_server_with_several_models(chat_server):
     assert ServerWriter(url=chat_server.url, model="two").settings()["model"] == "two"
 
 
-def test_a_server_that_lists_nothing_takes_the_name_that_is_given(chat_server, ask):
-    chat_server.models = None
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_server_that_lists_nothing_takes_the_name_that_is_given(status, chat_server, ask):
+    """403: some keys may chat, and not see the list."""
+    chat_server.models, chat_server.no_list = None, status
     assert ask(model="writer").text == HINT
+    with pytest.raises(ConfigError, match=f"answers {status}"):
+        ServerWriter(url=chat_server.url).settings()
 
 
 @pytest.mark.parametrize(
@@ -292,13 +296,17 @@ def test_a_server_that_lists_nothing_takes_the_name_that_is_given(chat_server, a
         ({"url": "ftp://host/v1"}, "url: 'ftp://host/v1' must begin with http"),
         ({"url": "http://host:port/v1"}, "url: .* is no address"),
         ({"url": "http://me:secret@host/v1"}, "url: an address has no place for secrets"),
+        ({"url": "http://host/v1?key=secret"}, r"url: what stands behind '\?' or '#' cannot be kept; (?!.*secret)"),
+        ({"url": "http://host/v1#secret"}, r"url: what stands behind '\?' or '#' cannot be kept; (?!.*secret)"),
         ({"api_key_env": "NOT_SET"}, "api_key_env: there is no environment variable 'NOT_SET', or it is empty"),
         ({"concurrency": 0}, "concurrency: 0 must be at least 1"),
         ({"timeout": 0}, "timeout: 0 must be above 0"),
         ({"retries": -1}, "retries: -1 must be at least 0"),
         ({"max_tokens": 0}, "max_tokens: 0 must be at least 1"),
         ({"temperature": -0.1}, "temperature: -0.1 must be at least 0"),
-        ({"options": {"stream": True}}, "options: 'stream' is set by the writer"),
+        ({"options": {"stream": True}}, "options: 'stream' is set by the writer and cannot be passed on$"),
+        ({"options": {"temperature": 0}}, "options: 'temperature' is set by .*; it has a setting of its own$"),
+        ({"options": {"max_tokens": 9}}, "options: 'max_tokens' is set by .*; it has a setting of its own$"),
     ],
 )
 def test_settings_that_cannot_work(fields, message):
