@@ -79,7 +79,7 @@ def _in_ascii(match: re.Match[str]) -> str:
     if unicodedata.decomposition(character).startswith("<fraction>"):
         fraction = unicodedata.normalize("NFKC", character).replace("\N{FRACTION SLASH}", "/")
         before = match.string[max(match.start() - 1, 0) : match.start()]
-        return f" {fraction}" if before.isdigit() else fraction
+        return f" {fraction}" if before.isalnum() else fraction
     if "！" <= character <= "～":  # full width
         return unicodedata.normalize("NFKC", character)
     return character
