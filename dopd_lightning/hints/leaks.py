@@ -22,8 +22,11 @@ from dopd_lightning.hints.reason import Reason
 COMMON_NUMBERS = (0, 1, 2, 3, 10, 100)
 """What a hint may say though the question does not: halves and pairs, percents, powers of ten."""
 
-_LARGEST_IN_WORDS, _LARGEST_ANSWER_IN_WORDS = 12, 3
-"""Up to here a number in words only says how many there are ("split it into two parts")."""
+_LARGEST_IN_WORDS = 12
+"""Up to here a number in words only says how many there are ("split it into two parts"); above, it is a result."""
+
+_LARGEST_ANSWER_IN_WORDS = 3
+"""The same for a number that is the final answer: few are by chance."""
 
 _STATED = re.compile(
     r"\b(?:answer|final result|option|choice)\s*(?:is|equals|=|:)\s*(?:(?:therefore|thus|hence|then|so|simply|now)\s+)?"
@@ -58,9 +61,10 @@ def answer_leaked(hint: str, example: Example) -> Reason | None:
     value = _as_number(_plain(answer))
     if value is not None:
         given = given_numbers(question)
+        still_to_do = set() if "/" in _plain(answer) else given
         found = any(_begins_with(text, value) for text in stated)
         if not found and value not in given:
-            found = value in _values(plain) or value in _shares(plain, set() if "/" in _plain(answer) else given)
+            found = value in _values(plain) or value in _shares(plain, still_to_do)
     else:
         found = any(_contains(text, answer, at_start=True) for text in stated)
         if not found and not _is_too_common(answer):
@@ -100,7 +104,7 @@ def _values(text: str) -> set[Fraction]:
 
 
 def _shares(text: str, given: Collection[Fraction]) -> set[Fraction]:
-    """Fractions; one of two given numbers is a division that is still to be done."""
+    """Values of fractions, unless whole; one of two given numbers is a division that is still to be done."""
     parts = {number.value: {part.value for part in numbers_in(number.text)} for number in fractions_in(text)}
     return {value for value, of in parts.items() if value.denominator > 1 and not of <= set(given)}
 

@@ -21,14 +21,17 @@ class Number(NamedTuple):
 # A step's own number, or a reference to one ("Step 4", "steps 2 and 3", "第3步"), but not "in this step 4 are left"; an
 # item of a list; a count of operations; an ordinal.
 _STEP = re.compile(
-    r"(?P<determiner>\b(?:this|that|each|every|last|next|final|per|which)\s+)?(?:\b(?:steps?|parts?|hints?|schritte?n?|[ée]tapes?|etapas?|pasos?|pass[oi]s?|stap(?:pen)?|krok\w*|шаг\w*)\s*"
-    r"|第|步骤\s*|ステップ\s*)#?(?P<number>\d{1,2})(?:(?:[-–]|\s+(?:and|und|et|y|e|to)\s+|\s*&\s*|[和、])\d{1,2})?(?![\d.,]*\d)",
+    r"(?P<determiner>\b(?:this|that|each|every|last|next|final|per|which)\s+)?"
+    r"(?:\b(?:steps?|parts?|hints?|schritte?n?|[ée]tapes?|etapas?|pasos?|pass[oi]s?|stap(?:pen)?|krok\w*|шаг\w*)\s*"
+    r"|第|步骤\s*|ステップ\s*)"
+    r"#?(?P<number>\d{1,2})(?:(?:[-–]|\s+(?:and|und|et|y|e|to)\s+|\s*&\s*|[和、])\d{1,2})?(?![\d.,]*\d)",
     re.IGNORECASE,
 )
 _ITEM = re.compile(
-    r"(?:(?:^|(?<=\s))\(?(?P<inner>\d{1,2})\)|(?:^|(?<=\n))[\s>*#•-]*(?P<first>\d{1,2})[.:、](?!\d))(?=[^\S\n]*[^\s*_])"
+    r"(?:(?:^|(?<=\s))\(?(?P<inner>\d{1,2})\)|(?:^|(?<=\n))[\s>*#•-]*(?P<first>\d{1,2})[.:、](?!\d))"
+    r"(?=[^\S\n]*[^\s*_])"  # with something behind it
 )
-_MOST_STEPS = 20
+_MOST_STEPS = 20  # what is called step 46 is a result more likely than a step
 _COUNT = re.compile(
     r"\b\d{1,2}(?=\s+(?:addition|subtraction|multiplication|division|operation|equation)s?\b)", re.IGNORECASE
 )
