@@ -45,6 +45,7 @@ SWEEPS = (
     "choices_outliers",
     "choices_normalize",
     "choices_reduction",
+    "choices_reference",
 )
 """In the order in which they are run, most wanted first; ``student_steps`` is a model, made after the teacher."""
 
