@@ -4,15 +4,19 @@
     python -m study table1 table8         # some experiments
     python -m study --no-runs             # only docs/study/, from the runs that there are
 
-Runs that ended are not run again, whenever and however often the command is given.
+Runs that ended are not run again, whenever and however often the command is given. A command waits while another one
+runs the experiment that is its next.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -59,13 +63,25 @@ def _run(experiments: list[str], settings: list[str], processes: int, console: C
     with Progress(*columns, TimeRemainingColumn(), console=console, speed_estimate_period=3600) as progress:
         bar = progress.add_task("", total=len(jobs), completed=sum(job.done for job in jobs))
         for stage in stages:
-            missing = [job for job in stage if not job.done]
-            progress.update(bar, description=missing[0].experiment if missing else "")
-            for job, error in run_all(missing, processes, _RUNS / "logs"):
-                if error is not None:
-                    failed.append((job, error))
-                progress.advance(bar)
+            progress.update(bar, description=stage[0].experiment)
+            with _alone(stage):
+                missing = [job for job in stage if not job.done]
+                progress.update(bar, completed=len(failed) + sum(job.done for job in jobs))
+                for job, error in run_all(missing, processes, _RUNS / "logs"):
+                    if error is not None:
+                        failed.append((job, error))
+                    progress.advance(bar)
     return failed
+
+
+@contextmanager
+def _alone(jobs: Sequence[Job]) -> Iterator[None]:
+    """Whatever another command is running of these experiments has ended: two would clear each other's folders."""
+    _RUNS.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as locks:
+        for experiment in sorted({job.experiment for job in jobs}):
+            locks.enter_context(FileLock(_RUNS / f".{experiment}.lock").acquire(poll_interval=1))
+        yield
 
 
 def _stages(experiments: list[str]) -> list[list[str]]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from pathlib import Path
+
 import pytest
+from filelock import FileLock
 
 from study import __main__ as command
 
@@ -52,6 +57,30 @@ def test_what_is_done_is_not_run_again(told, monkeypatch):
     monkeypatch.setattr("study.plan.Job.done", property(lambda job: "seed=0" not in job.overrides))
     _, ran = told("table1")
     assert ran[0] == (["table1"] * 12, 2)
+
+
+def test_what_another_command_is_running_is_waited_for(told, monkeypatch):
+    held, asked, done = threading.Event(), threading.Event(), threading.Event()
+
+    def is_done(job):
+        asked.set()
+        return done.is_set()
+
+    def other_command():
+        with FileLock("runs/study/.table1.lock"):
+            held.set()
+            asked.wait(60)
+            time.sleep(0.5)
+            done.set()
+
+    monkeypatch.setattr("study.plan.Job.done", property(is_done))
+    Path("runs/study").mkdir(parents=True)
+    other = threading.Thread(target=other_command)
+    other.start()
+    held.wait(60)
+    _, ran = told("table1")
+    other.join()
+    assert ran[0] == ([], 2)
 
 
 def test_an_experiment_that_is_not_there(told, capsys):
