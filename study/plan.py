@@ -38,6 +38,7 @@ SWEEPS = (
     "table3",
     "figure10",
     "table7",
+    "models_tasks",
     "sequence_2",
     "sequence_3",
     "transfer",

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dopd_lightning.compare import Comparison
+from dopd_lightning.compare.estimate import Estimate
 from dopd_lightning.compare.figures import figures_of
 from dopd_lightning.compare.runs import METRICS
 from dopd_lightning.compare.text import to_csv, to_markdown
@@ -27,7 +28,8 @@ _ACCURACY = ("test/accuracy", "val/accuracy")
 def write_results(experiments: Sequence[str], folder: Path, console: Console) -> None:
     """Write ``<experiment>.md``, ``.csv`` and pictures for each sweep of which at least one run is done.
 
-    Sweeps that train are put side by side as by ``stage=compare`` with their ``runs``; others are a list.
+    Sweeps that train are put side by side as by ``stage=compare`` with their ``runs``; others are a list, in the text
+    with one line for all seeds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for experiment in experiments:
@@ -69,8 +71,13 @@ def _list_tests(jobs: Sequence[Job], experiment: str, head: str, folder: Path) -
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    lines = [" | ".join(map(str, line)) for line in (rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows))]
-    text = "\n".join(f"| {line} |" for line in lines)
+    names = [name for name in rows[0] if name not in ("seed", "accuracy")]
+    found: dict[tuple[str, ...], list[float]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in names), []).append(row["accuracy"])
+    lines = [[*names, "n", "accuracy"], ["---"] * (len(names) + 2)]
+    lines += [[*settings, str(len(values)), str(Estimate.of(values))] for settings, values in found.items()]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     (folder / f"{experiment}.md").write_text(f"{head}{text}\n", encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,12 +51,13 @@ class Difference:
 def differences_of(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
     """In what ``configs`` differ; where they do not, runs are equal but for the seed.
 
-    Left out are names, places and loggers, paths inside a run's own folder, whatever has the value of ``seed`` in every
-    run, and what has one value in all runs that have it, because of the object that a node around it makes: where
-    ``fusion._target_`` differs, ``fusion.beta_weak`` counts only if it differs among those with such a weight. Where
-    ``method`` differs, so do the parts that it consists of: they count only if they differ among runs of one method.
+    Left out are names, places and loggers, paths inside a run's own folder, paths that differ by ``seed=3`` or
+    ``method=opd`` where those are the run's own, whatever has the value of ``seed`` in every run, and what has one
+    value in all runs that have it, because of the object that a node around it makes: where ``fusion._target_``
+    differs, ``fusion.beta_weak`` counts only if it differs among those with such a weight. Where ``method`` differs, so
+    do the parts that it consists of: they count only if they differ among runs of one method.
     """
-    flat = [dict(_flat("", _without_own_folder(config))) for config in configs]
+    flat = [dict(_flat("", _without_own(config))) for config in configs]
     keys = list(dict.fromkeys(key for each in flat for key in each))
     values = {key: [each.get(key) for each in flat] for key in keys}
     seeds = [_canonical(config["seed"]) for config in configs]
@@ -71,15 +73,20 @@ def differences_of(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
     return [Difference(name, _short_values(values[key]), implied[key]) for key, name in zip(kept, names, strict=True)]
 
 
-def _without_own_folder(config: Mapping[str, Any]) -> Any:
+def _without_own(config: Mapping[str, Any]) -> Any:
+    """What counts, without the places in it that a run has for itself alone: below its folder, or named after it."""
     folder = str((config.get("paths") or {}).get("output_dir") or "")
+    own = {f"{key}={config[key]}": f"{key}=<{key}>" for key in ("seed", _METHOD) if config.get(key) is not None}
+    named_after = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, own))})(?!\w)")
 
     def without(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {str(name): without(part) for name, part in value.items()}
         if isinstance(value, list):
             return [without(part) for part in value]
-        return value.replace(folder, "<run>") if folder and isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return named_after.sub(lambda match: own[match[0]], value.replace(folder, "<run>") if folder else value)
 
     counts = {key: value for key, value in config.items() if key not in _OF_NO_CONSEQUENCE}
     for group, left_out in _ONLY_SHOW.items():

@@ -46,6 +46,20 @@ def test_what_has_the_seed_s_value_in_every_run_is_the_seed():
     assert differences(*following, seeds=[0, 1, 1]) == {"seed": ["0", "1", "2"]}
 
 
+def test_a_path_that_has_the_run_s_own_seed_and_method_in_it_sets_nothing_apart():
+    def run(seed, method, path):
+        return {"seed": seed, "method": method, "student": {"name": path}}
+
+    ours, theirs = run(1, "opd", "runs/method=opd,seed=1/student"), run(2, "dopd", "runs/method=dopd,seed=2/student")
+    assert differences(ours, theirs, seeds=[1, 2]) == {"method": ["opd", "dopd"]}
+    other = run(2, "opd", "runs/method=opd,seed=1/student")
+    assert list(differences(ours, other, seeds=[1, 2])) == ["name"]
+    longer = run(1, "opd", "runs/method=opd_privileged,seed=12/student")
+    assert list(differences(ours, longer, seeds=[1, 1])) == ["name"]
+    inner = run(1, "opd", "runs/method=opd,data.seed=1/student")
+    assert differences(inner, run(2, "opd", "runs/method=opd,data.seed=2/student"), seeds=[1, 2]) != {}
+
+
 def test_another_object_brings_its_settings_along():
     dopd = {"fusion": {"_target_": "dopd_lightning.fusion.DOPD", "beta_weak": 0.3, "top_k": 128}}
     teacher = {"fusion": {"_target_": "dopd_lightning.fusion.Teacher", "top_k": 128}}

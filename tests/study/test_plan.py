@@ -9,7 +9,7 @@ import pytest
 from study.plan import MODELS, SWEEPS, jobs_of
 
 FILES = {path.stem for path in Path("conf/experiment/study").glob("*.yaml")} - {"base", "base_steps"}
-ONLY_EVALUATE = {"models", "models_steps", "search_validation", "search_steps_validation"}
+ONLY_EVALUATE = {"models", "models_steps", "models_tasks", "search_validation", "search_steps_validation"}
 
 
 def test_every_experiment_has_its_place_in_the_plan():

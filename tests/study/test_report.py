@@ -59,7 +59,21 @@ def test_a_sweep_that_tests_is_a_list(ran, tmp_path):
     assert (tmp_path / "docs/models.csv").read_text() == (
         "model,data.train.hint,accuracy\nteacher,none,0.75\nteacher,summary,0.75\n"
     )
-    assert "| teacher | none | 0.75 |" in (tmp_path / "docs/models.md").read_text()
+    assert "| teacher | none | 1 | 0.75 |" in (tmp_path / "docs/models.md").read_text()
+
+
+def test_a_list_has_one_line_for_all_seeds(ran, tmp_path):
+    for job, accuracy in zip(jobs_of("transfer"), (0.25, 0.35, 0.3), strict=False):
+        ran(job, accuracy=accuracy, stage="test")
+    write_results(["transfer"], tmp_path / "docs", Console())
+    text = (tmp_path / "docs/transfer.md").read_text()
+    assert "| after | trained_by | data | n | accuracy |\n| --- | --- | --- | --- | --- |" in text
+    assert "| table1 | static | study/basic_arithmetic | 3 | 0.300 ± 0.029 |" in text
+    assert (tmp_path / "docs/transfer.csv").read_text().splitlines()[1:] == [
+        "table1,static,study/basic_arithmetic,0,0.25",
+        "table1,static,study/basic_arithmetic,1,0.35",
+        "table1,static,study/basic_arithmetic,2,0.3",
+    ]
 
 
 def test_what_has_not_been_run_is_left_out(ran, tmp_path):
