@@ -32,7 +32,7 @@ QUICKSTART = [*SMALL_SUMS, "data.batch_size=2"]
 STUDY_TASKS = ("basic_arithmetic", "chain_sum", "gcd")
 ALL_TASKS = [f"data.{part}.{task}.size=4" for part in ("train", "val") for task in STUDY_TASKS]
 STUDY_MODELS = ("student", "student_small", "teacher", "teacher_small")
-ONLY_EVALUATE = ("models", "models_steps", "models_tasks", "transfer", "search_validation", "search_steps_validation")
+ONLY_EVALUATE = {path.stem for path in FILES if re.search(r"study/(models|transfer|.*_validation)", str(path))}
 
 
 def needs(choice, models, lines, folder):

@@ -9,7 +9,7 @@ import pytest
 from study.plan import MODELS, SWEEPS, jobs_of
 
 FILES = {path.stem for path in Path("conf/experiment/study").glob("*.yaml")} - {"base", "base_steps"}
-ONLY_EVALUATE = {"models", "models_steps", "models_tasks", "search_validation", "search_steps_validation"}
+MEASURE_MODELS = {name for name in FILES if name.startswith("models") or name.endswith("_validation")}
 
 
 def test_every_experiment_has_its_place_in_the_plan():
@@ -38,7 +38,7 @@ def test_settings_are_for_all_jobs_and_in_no_folder_s_name():
     assert job.folder.name == "method=dopd,seed=0"
 
 
-@pytest.mark.parametrize("experiment", sorted(FILES - {*MODELS, "student_steps", *ONLY_EVALUATE}))
+@pytest.mark.parametrize("experiment", sorted(FILES - {*MODELS, "student_steps", *MEASURE_MODELS}))
 def test_what_is_compared_is_a_method_over_five_seeds(experiment):
     jobs = jobs_of(experiment)
     seeds = {override for job in jobs for override in job.overrides if override.startswith("seed=")}
