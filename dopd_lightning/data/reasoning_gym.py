@@ -33,8 +33,8 @@ class ReasoningGymDataset(Dataset[Example]):
     """Problems of one reasoning-gym generator, with privileged hints and worked solutions for the tasks that we write.
 
     Training problems are generated when asked for; an item is the same each time, and a problem may come up twice.
-    Validation and test problems are generated at once, all different. Problems whose own answer reasoning-gym's scorer
-    does not accept (negative ones of ``gsm_symbolic``) are left out.
+    Validation and test problems are generated at once, all different unless asked otherwise. Problems whose own answer
+    reasoning-gym's scorer does not accept (negative ones of ``gsm_symbolic``) are left out.
 
     Args:
         task: name of a reasoning-gym dataset.
@@ -45,6 +45,8 @@ class ReasoningGymDataset(Dataset[Example]):
             gets one by chance.
         completions: add our worked solution as ``completion``.
         chat: the question as one user message; otherwise as plain text.
+        distinct: whether held-out problems are all different. Where there are not many more than ``size``, that makes
+            rare ones as frequent as common ones, which they are not in training: ``False`` takes them as they come.
         params: the generator's own settings, such as ``{"min_terms": 3}``.
 
     Attributes:
@@ -63,6 +65,7 @@ class ReasoningGymDataset(Dataset[Example]):
         hint: str | Sequence[str] = "steps",
         completions: bool = False,
         chat: bool = True,
+        distinct: bool = True,
         params: Mapping[str, Any] | None = None,
     ) -> None:
         self.task = task
@@ -80,7 +83,7 @@ class ReasoningGymDataset(Dataset[Example]):
         _check_task(task)
         self._check_hints()
         self._check_params()
-        self._held_out = None if split == "train" else self._distinct_entries()
+        self._held_out = None if split == "train" else self._held_out_entries(distinct)
 
     def __len__(self) -> int:
         return self.size
@@ -130,10 +133,10 @@ class ReasoningGymDataset(Dataset[Example]):
                 return entry
         raise ConfigError(f"params: {self.params!r} leave {self.task!r} without problems for training")
 
-    def _distinct_entries(self) -> list[Entry]:
-        entries: dict[str, Entry] = {}
+    def _held_out_entries(self, distinct: bool) -> list[Entry]:
+        entries: dict[Any, Entry] = {}
         for entry in self._all_entries(rounds=50 + 1000 // self.size):
-            entries.setdefault(entry["question"], entry)
+            entries.setdefault(entry["question"] if distinct else len(entries), entry)
             if len(entries) == self.size:
                 return list(entries.values())
         raise ConfigError(

@@ -57,6 +57,19 @@ def test_held_out_problems_are_all_different(split: str) -> None:
     assert len(set(found)) == len(found) == 15
 
 
+def test_held_out_problems_as_they_come_are_distributed_as_in_training() -> None:
+    """Of pairs up to 40, few are for testing, and the generator makes those of divisor 1 less often than there are."""
+
+    def share_of_1(size: int, split: str, **settings: Any) -> float:
+        found = examples("gcd", size, split, params={"min_value": 2, "max_value": 40}, **settings)
+        assert {split_of(example["entry"]["question"]) for example in found} == {split}
+        return sum(example["answer"] == "1" for example in found) / size
+
+    in_training = share_of_1(3000, "train")
+    assert share_of_1(300, "test", distinct=False) == pytest.approx(in_training, abs=0.06)
+    assert share_of_1(130, "test") > in_training + 0.2
+
+
 def test_more_held_out_problems_than_there_are_is_an_error() -> None:
     params = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
     with pytest.raises(ConfigError, match=r"size: 500 is more than the \d\d different problems found for 'chain_sum'"):
