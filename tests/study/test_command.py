@@ -24,7 +24,9 @@ def told(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "run_all", run_all)
-    monkeypatch.setattr(command, "write_results", lambda experiments, folder, console: ran.append(experiments))
+    monkeypatch.setattr(
+        command, "write_results", lambda experiments, folder, console: ran.append((experiments, folder))
+    )
 
     def tell(*arguments):
         monkeypatch.setattr("sys.argv", ["study", *arguments])
@@ -39,7 +41,7 @@ def test_models_come_first_and_sweeps_one_after_the_other(told):
         (["teacher", "student"], 3),
         (["table1"] * 60, 3),
         (["table4"] * 20, 3),
-        ["table1", "teacher", "table4", "student"],
+        (["table1", "teacher", "table4", "student"], Path("docs/study")),
     ]
     assert status == 1
 
@@ -49,8 +51,8 @@ def test_what_failed_is_said_with_its_command(told, capsys):
     assert "+experiment=study/table1 method=dopd seed=1" in capsys.readouterr().out
 
 
-def test_results_can_be_written_without_running(told):
-    assert told("table1", "--no-runs") == (0, [["table1"]])
+def test_results_can_be_written_without_running_and_elsewhere(told):
+    assert told("table1", "--no-runs", "--results", "again") == (0, [(["table1"], Path("again"))])
 
 
 def test_what_is_done_is_not_run_again(told, monkeypatch):
