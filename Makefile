@@ -12,7 +12,7 @@ test: .venv/installed chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4  # the models are too small for more threads
 
 # The browser that tests/maps looks at pages with.
 chromium:
