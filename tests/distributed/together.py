@@ -30,8 +30,8 @@ class Crash(Exception):
 def together(processes: int, work: Callable[..., Any], *args: Any) -> list[Any]:
     """What ``work(*args)`` returned in each of several processes, by rank.
 
-    The thread of torch 2.13 that waits for gloo (``pt_gloo_runloop``) has crashed once in a thousand runs or more, on a
-    machine that had other work; so what crashed is tried once more.
+    What crashed is tried once more: a thread of torch 2.13 (``pt_gloo_runloop``) was seen to do so once, on a machine
+    that had other work, and a crash says nothing of what is tested. One that comes again is an error.
     """
     try:
         return _together(processes, work, *args)
