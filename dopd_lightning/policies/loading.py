@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -11,7 +12,9 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -22,6 +25,7 @@ from transformers import (
 )
 
 from dopd_lightning.errors import ConfigError, check_choice
+from dopd_lightning.policies.weight_files import check_loaded, check_weight_files, without_loading_report
 
 _DTYPES = {"auto", "float32", "bfloat16", "float16"}
 
@@ -47,24 +51,31 @@ def load_policy(
             bitsandbytes, while loading. Such a policy takes less memory, and cannot learn. ``None`` for whole ones.
 
     Raises:
-        ConfigError: for another dtype or quantization, if bitsandbytes is missing, if there is no such model, or it has
-            no safetensors weights.
+        ConfigError: for another dtype or quantization, if bitsandbytes is missing, if there is no such model, it is no
+            causal language model, or its files lack some of its weights.
     """
     check_choice("dtype", dtype, _DTYPES)
     quantized = None if quantization is None else _quantization_config(quantization, dtype)
-    _check_folder(name, "model")
+    load_config(name, trust_remote_code=trust_remote_code, revision=revision)
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            os.fspath(name),
-            dtype=dtype,
-            attn_implementation=attn_implementation,
-            trust_remote_code=trust_remote_code,
-            revision=revision or "main",
-            use_safetensors=True,
-            quantization_config=quantized,
-        )
-    except (OSError, ValueError) as error:
+        with without_loading_report():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                os.fspath(name),
+                dtype=dtype,
+                attn_implementation=attn_implementation,
+                trust_remote_code=trust_remote_code,
+                revision=revision or "main",
+                use_safetensors=True,
+                quantization_config=quantized,
+                ignore_mismatched_sizes=True,  # refused below, by name
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise ConfigError(f"model {os.fspath(name)!r} cannot be loaded: {error}") from error
+    policy: PreTrainedModel
+    policy, info = loaded
+    check_loaded(policy, os.fspath(name), revision or "main", info)
+    return policy
 
 
 def _quantization_config(quantization: str, dtype: str) -> BitsAndBytesConfig:
@@ -87,18 +98,31 @@ def _quantization_config(quantization: str, dtype: str) -> BitsAndBytesConfig:
 def load_config(
     name: str | os.PathLike[str], *, trust_remote_code: bool = False, revision: str | None = None
 ) -> PreTrainedConfig:
-    """The config of a model, without its weights; see :func:`load_policy` for the arguments.
+    """The config of a causal language model, without its weights; see :func:`load_policy` for the arguments.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if there is none, the model is of another kind, or the folder's weights are not there or cut off.
     """
     _check_folder(name, "model")
+    adapters = Path(name) / "adapter_config.json"
+    if adapters.is_file() and not (Path(name) / "config.json").is_file():  # their base is the model
+        base = json.loads(adapters.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        return load_config(base, trust_remote_code=trust_remote_code)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             os.fspath(name), trust_remote_code=trust_remote_code, revision=revision or "main"
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise ConfigError(f"model {os.fspath(name)!r} cannot be loaded: {error}") from error
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or ())
+    if config.is_encoder_decoder or not (own_code or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING):
+        kind = "an encoder-decoder" if config.is_encoder_decoder else "none that transformers has a language head for"
+        raise ConfigError(
+            f"model {os.fspath(name)!r}: its architecture, {config.model_type}, is {kind}; choose a causal language "
+            "model (decoder-only)"
+        )
+    if Path(name).is_dir():
+        check_weight_files(Path(name))
     return config
 
 
@@ -115,7 +139,7 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(
             os.fspath(name), trust_remote_code=trust_remote_code, revision=revision or "main"
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise ConfigError(f"tokenizer {os.fspath(name)!r} cannot be loaded: {error}") from error
     if not tokenizer.encode("a", add_special_tokens=False):  # transformers makes an empty one of a lone config.json
         raise ConfigError(f"tokenizer {os.fspath(name)!r} has no vocabulary; is there a tokenizer.json?")

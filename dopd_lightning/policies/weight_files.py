@@ -1,0 +1,164 @@
+"""The files that weights are loaded from: whole, and of this model.
+
+Transformers makes up what a file lacks: the loaded model then has random numbers in its place, which no loss tells.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_warn
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils.hub import cached_file
+
+from dopd_lightning.errors import ConfigError
+
+_SHOWN = 3
+_REPORT = logging.getLogger("transformers.modeling_utils")
+
+
+def check_weight_files(folder: Path) -> None:
+    """Read the headers of a folder's weight files, which takes no time.
+
+    Raises:
+        ConfigError: if there are none in safetensors, or one is missing or cut off; naming the file.
+    """
+    files = _files(folder)
+    if not files:
+        others = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.gguf") for path in folder.glob(pattern))
+        found = f"; its weights are in {others[0]}, which transformers can save again as safetensors" if others else ""
+        raise ConfigError(f"model {os.fspath(folder)!r} has no safetensors weights ({SAFE_WEIGHTS_NAME}){found}")
+    for path in files:
+        _names(path)
+
+
+def check_loaded(policy: PreTrainedModel, name: str, revision: str, info: Mapping[str, Any]) -> None:
+    """Refuse a model whose files lack some of its weights, and say which of theirs it has no place for.
+
+    Args:
+        policy: as it was loaded.
+        name: repository or folder.
+        revision: of the repository.
+        info: what transformers found while loading (``output_loading_info``).
+
+    Raises:
+        ConfigError: naming weights that are not in the files, or are there in another shape.
+    """
+    other_shape = {key: (tuple(there), tuple(here)) for key, there, here in info["mismatched_keys"]}
+    if other_shape:
+        key = min(other_shape)
+        there, here = other_shape[key]
+        raise ConfigError(
+            f"model {name!r}: {len(other_shape)} of its weights have another shape in its files than its config.json "
+            f"says ({key}: {there}, and {here} by the config); use the config.json that belongs to the files"
+        )
+    missing, unexpected = set(info["missing_keys"]), set(info["unexpected_keys"])
+    if missing:
+        besides = f" They hold others that the model has no place for: {_listed(unexpected)}." if unexpected else ""
+        raise ConfigError(
+            f"model {name!r}: weights of {type(policy).__name__} are not in its files, and would be random numbers: "
+            f"{_listed(missing)}.{besides} Use the files of a whole causal language model"
+        )
+    left_out = unexpected | _ignored(policy, name, revision)
+    if left_out:
+        rank_zero_warn(
+            f"model {name!r}: {type(policy).__name__} has no place for some weights of its files: {_listed(left_out)}. "
+            "They are left out, and would not be in an exported student"
+        )
+
+
+@contextmanager
+def without_loading_report() -> Iterator[None]:
+    """Keep transformers' table of missing and unexpected weights off the console: `check_loaded` says the same."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    _REPORT.addFilter(keep)
+    try:
+        yield
+    finally:
+        _REPORT.removeFilter(keep)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The safetensors files that transformers would read."""
+    single, index = folder / SAFE_WEIGHTS_NAME, folder / SAFE_WEIGHTS_INDEX_NAME
+    if single.is_file() or not index.is_file():
+        return [single] if single.is_file() else []
+    try:
+        return [
+            folder / name for name in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{os.fspath(index)!r} is not an index of safetensors files ({error})") from error
+
+
+def _names(path: Path) -> Collection[str]:
+    """Names of the weights in a file, which has to be whole."""
+    try:
+        with safe_open(path, "pt") as file:
+            names: list[str] = file.keys()
+            return names
+    except (OSError, SafetensorError) as error:
+        size = f"{path.stat().st_size} bytes" if path.is_file() else "missing"
+        raise ConfigError(
+            f"weights {os.fspath(path)!r} cannot be read ({size}; {error}): copy or download the file again"
+        ) from error
+
+
+def _ignored(policy: PreTrainedModel, name: str, revision: str) -> set[str]:
+    """Parts in the files that the architecture has transformers leave out without a word, such as a vision tower.
+
+    What belonged to a module that the policy has is no such part, but a buffer that older releases saved.
+    """
+    patterns = policy._keys_to_ignore_on_load_unexpected
+    if not patterns:
+        return set()
+    ignored = re.compile("|".join(f"({pattern})" for pattern in patterns))
+    modules = {module for module, _ in policy.named_modules()}
+    modules |= {module.removeprefix(f"{policy.base_model_prefix}.") for module in modules}
+    folder = _folder(name, revision)
+    found = set() if folder is None else {key for path in _files(folder) for key in _names(path)}
+    return {
+        key
+        for key in found
+        if ignored.search(key) and not key.endswith("inv_freq") and key.rpartition(".")[0] not in modules
+    }
+
+
+def _folder(name: str, revision: str) -> Path | None:
+    """Where the files are: the folder itself, or the repository's in the cache."""
+    if Path(name).is_dir():
+        return Path(name)
+    for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME):
+        path = cached_file(
+            name,
+            file,
+            revision=revision,
+            local_files_only=True,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if path is not None:
+            return Path(path).parent
+    return None
+
+
+def _listed(keys: Iterable[str]) -> str:
+    """Names of weights, those of many layers as one."""
+    alike: dict[str, list[str]] = {}
+    for key in sorted(keys):
+        alike.setdefault(re.sub(r"(?<=\.)\d+(?=\.)", "*", key), []).append(key)
+    shown = [f"{pattern} ({len(of)})" if len(of) > 1 else of[0] for pattern, of in list(alike.items())[:_SHOWN]]
+    rest = sum(len(of) for of in list(alike.values())[_SHOWN:])
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")
