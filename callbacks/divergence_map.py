@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from dopd_lightning.callbacks.map_loggers import MapLoggers
 from dopd_lightning.data import Example, examples_of
 from dopd_lightning.errors import check_range
+from dopd_lightning.files import write_whole
 from dopd_lightning.fusion import Thresholds
 from dopd_lightning.maps import Snapshot, ids_of, render_page, responses_of, token_pieces
 from dopd_lightning.module import DOPDModule
@@ -160,9 +161,7 @@ class DivergenceMap(L.Callback):
         self._snapshots.append(snapshot)
         snapshot.save(_path(self.folder, step))
         page = render_page(self._snapshots, title=self.title, limit=self.page_limit)
-        part = self.folder / f".{PAGE}.part"
-        part.write_text(page, encoding="utf-8")
-        part.replace(self.folder / PAGE)
+        write_whole(self.folder / PAGE, page, "the divergence map")
         self._loggers.log(self._snapshots)
 
     def state_dict(self) -> dict[str, Any]:

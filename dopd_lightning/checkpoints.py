@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,10 +11,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from dopd_lightning.errors import ConfigError
-
-
-class CheckpointError(OSError):
-    """A checkpoint could not be written; the message says where, why, and what is left."""
+from dopd_lightning.files import written_whole
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -29,41 +25,15 @@ class WholeCheckpointIO(TorchCheckpointIO):
         """Write ``checkpoint`` to ``path``.
 
         Raises:
-            CheckpointError: if the disk is full, the folder cannot be written to, and the like. What was at ``path``
-                before still is.
+            WriteError: if the disk is full, the folder cannot be written to, and the like. What was at ``path`` before
+                still is.
         """
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        path = Path(path)
-        part = path.with_name(f".{path.name}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-            _sync_folder(path.parent)
-        except (OSError, RuntimeError) as error:  # torch's writer turns what the disk says into a RuntimeError
-            cause = error if isinstance(error, OSError) else error.__context__ or error
-            why = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
-            raise CheckpointError(
-                f"the checkpoint {str(path)!r} could not be written: {why}; earlier ones are as they were. Make "
-                "room, or choose another folder, and go on with ckpt_path=auto"
-            ) from error
-        finally:
-            with suppress(OSError):  # where there is no such folder, there is nothing to clear away
-                part.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """The move itself, onto the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        advice = "earlier ones are as they were. Make room, or choose another folder, and go on with ckpt_path=auto"
+        with written_whole(path, "the checkpoint", advice) as part, part.open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:

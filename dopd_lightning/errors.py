@@ -20,6 +20,10 @@ class EngineError(RuntimeError):
     """A rollout engine that fails while it runs. The message names the engine, what it did and what may help."""
 
 
+class WriteError(OSError):
+    """A file that cannot be written. The message names the file, the reason and what may help."""
+
+
 def check_choice(setting: str, value: Choice, choices: Collection[str]) -> Choice:
     """Return ``value`` if it is among ``choices``.
 

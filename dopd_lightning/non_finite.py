@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from dopd_lightning.data import Example
+from dopd_lightning.errors import WriteError
+from dopd_lightning.files import write_whole
 from dopd_lightning.record import TokenRecord
 
 
@@ -40,7 +42,10 @@ def check_finite(
     for name, value in values.items():
         if value is not None and not torch.isfinite(value).all():
             path = Path(folder) / f"non_finite_loss_step_{step}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
             batch = [{"prompt": example["prompt"], "privileged": example.get("privileged")} for example in examples]
-            path.write_text(json.dumps(batch, indent=2, ensure_ascii=False), encoding="utf-8")
-            raise NonFiniteLossError(f"the {name} of step {step} is not finite; its prompts are in {path}")
+            where = f"its prompts are in {path}"
+            try:
+                write_whole(path, json.dumps(batch, indent=2, ensure_ascii=False), "the file of its prompts")
+            except WriteError as error:
+                where = str(error)
+            raise NonFiniteLossError(f"the {name} of step {step} is not finite; {where}")

@@ -10,9 +10,9 @@ import lightning as L
 import pytest
 import torch
 
-from dopd_lightning.checkpoints import CheckpointError, WholeCheckpointIO, mend_progress, read_checkpoint
+from dopd_lightning.checkpoints import WholeCheckpointIO, mend_progress, read_checkpoint
 from dopd_lightning.data import DOPDDataModule
-from dopd_lightning.errors import ConfigError
+from dopd_lightning.errors import ConfigError, WriteError
 
 
 class TestWriting:
@@ -31,14 +31,14 @@ class TestWriting:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(torch, "save", full)
-        with pytest.raises(CheckpointError, match=r"run\.ckpt' could not be written: No space left on device; earlier"):
+        with pytest.raises(WriteError, match=r"run\.ckpt' could not be written: No space left on device; earlier"):
             WholeCheckpointIO().save_checkpoint({"state_dict": {}, "n": 2}, path)
         assert read_checkpoint(path)["n"] == 1
         assert [each.name for each in tmp_path.iterdir()] == ["run.ckpt"]
 
     def test_a_folder_that_cannot_be_made_is_an_error(self, tmp_path):
         (tmp_path / "file").touch()
-        with pytest.raises(CheckpointError, match="could not be written: "):
+        with pytest.raises(WriteError, match="could not be written: "):
             WholeCheckpointIO().save_checkpoint({}, tmp_path / "file" / "run.ckpt")
 
 

@@ -9,10 +9,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from dopd_lightning.callbacks import RunStopped
-from dopd_lightning.checkpoints import CheckpointError
 from dopd_lightning.cli.resolvers import register_resolvers
 from dopd_lightning.cli.stages import run_stage
-from dopd_lightning.errors import ConfigError, DataError, EngineError
+from dopd_lightning.errors import ConfigError, DataError, EngineError, WriteError
 from dopd_lightning.non_finite import NonFiniteLossError
 
 register_resolvers()
@@ -23,7 +22,7 @@ _SAID_IN_A_SENTENCE = (
     DataError,
     EngineError,
     NonFiniteLossError,
-    CheckpointError,
+    WriteError,
     MisconfigurationException,
 )
 

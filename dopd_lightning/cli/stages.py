@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from dopd_lightning.cli.privilege import privilege
 from dopd_lightning.cli.resume import check_same_run, newest_checkpoint
 from dopd_lightning.cli.summary import Summary, make_folder, take_tally, write_config
 from dopd_lightning.errors import ConfigError, check_choice
+from dopd_lightning.files import json_line, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +96,10 @@ def fit(run: Run) -> Metrics:
     if has_test and evaluate.student_after:
         summary.accuracy["student_after"] = metrics["test/accuracy"] = _accuracy(run, "student")
     if run.trainer.is_global_zero:
-        summary.write(run.folder)
-        summary.print(run.folder)
+        try:
+            summary.write(run.folder)
+        finally:  # what it says is worth as much without the file
+            summary.print(run.folder)
     return metrics
 
 
@@ -117,10 +119,7 @@ def predict(run: Run) -> Metrics:
         raise ConfigError(f"trainer.devices: predict writes one file on one device, not on {run.trainer.world_size}")
     batches = run.trainer.predict(run.module, run.data, ckpt_path=run.config.ckpt_path, weights_only=True) or []
     path = run.folder / "predictions.jsonl"
-    with path.open("w", encoding="utf-8") as file:
-        for batch in batches:
-            for row in batch:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    write_whole(path, b"".join(json_line(row) for batch in batches for row in batch), "the predictions")
     log.info("predictions: %s", path)
     return {}
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.files import write_whole
 from dopd_lightning.module import DOPDModule
 
 _STEPS, _REGIME = "tally/steps", "tally/regime/"
@@ -41,7 +42,7 @@ class Summary:
 
     def write(self, folder: Path) -> Path:
         path = folder / "summary.json"
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(asdict(self), indent=2) + "\n", "the summary")
         return path
 
     def print(self, folder: Path) -> None:
@@ -109,4 +110,4 @@ def make_folder(config: DictConfig) -> None:
 
 def write_config(config: DictConfig, folder: Path) -> None:
     """Every value as the run saw it, in ``config.yaml``."""
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
+    write_whole(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True), "the configuration")

@@ -8,6 +8,7 @@ from dopd_lightning.compare.comparison import Comparison
 from dopd_lightning.compare.figures import figures_of
 from dopd_lightning.compare.page import render_page
 from dopd_lightning.compare.text import to_csv, to_markdown
+from dopd_lightning.files import write_whole, written_whole
 
 
 def write_report(comparison: Comparison, folder: Path) -> None:
@@ -18,7 +19,7 @@ def write_report(comparison: Comparison, folder: Path) -> None:
         "compare.csv": to_csv(comparison),
         "compare.html": render_page(comparison, figures, folder),
     }.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    (folder / "figures").mkdir(exist_ok=True)
+        write_whole(folder / name, text, "the comparison")
     for figure in figures:
-        figure.save(folder / "figures" / f"{figure.file}.png")
+        with written_whole(folder / "figures" / f"{figure.file}.png", "a figure of the comparison") as part:
+            figure.save(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -14,10 +15,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dopd_lightning.errors import ConfigError, DataError
+from dopd_lightning.files import json_line, says_what_fails
 
 log = logging.getLogger(__name__)
 
 _FORMAT = 1
+_MAKE_ROOM = "make room, and go on with the same command and this paths.output_dir"
 _ELSEWHERE = "go on with what it had, or start afresh in another folder"
 
 
@@ -35,10 +38,15 @@ class Journal:
         self.path, self._file, self.records = path, file, records
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record, past all buffers of this process."""
-        line = json_line(record)
-        if self._file.write(line) != len(line):
-            raise OSError(f"{self.path}: there is no room for another record")
+        """Write one record, past all buffers of this process.
+
+        Raises:
+            WriteError: if there is no room for it; the records before are there.
+        """
+        with says_what_fails(self.path, "a record of the journal", _MAKE_ROOM):
+            line = json_line(record)
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextmanager
@@ -73,21 +81,14 @@ def open_journal(path: Path, settings: Mapping[str, Any], digests: Sequence[str]
             _check_header(path, records[0], header)
             _check_rows(path, records[0], header, records[1:], digests)
         with path.open("ab", buffering=0) as file:
+            journal = Journal(path, file, records[1:])
             if not records:
-                file.write(json_line(header))
-            yield Journal(path, file, records[1:])
-            os.fsync(file.fileno())
+                journal.append(header)
+            yield journal
+            with says_what_fails(path, "the journal", _MAKE_ROOM):
+                os.fsync(file.fileno())
     finally:
         lock.release()
-
-
-def json_line(value: Any) -> bytes:
-    """One line, readable where UTF-8 allows it: half a surrogate pair, which JSON can spell, has no UTF-8."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        return f"{text}\n".encode()
-    except UnicodeEncodeError:
-        return f"{json.dumps(value)}\n".encode()
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

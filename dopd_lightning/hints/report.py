@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dopd_lightning.data import Example
-from dopd_lightning.hints.journal import json_line
+from dopd_lightning.files import json_line, write_whole
 from dopd_lightning.hints.reason import Reason
 from dopd_lightning.hints.row import Row
 from dopd_lightning.hints.writer import Tokens
@@ -99,10 +99,10 @@ def write_results(folder: Path, kind: str, rows: Sequence[Row], answer_unknown: 
     report.kept = len(kept)
     reasons = Counter(reason.name for row in rows for attempt in row.attempts for reason in attempt.reasons)
     report.reasons = dict(reasons.most_common())
-    write_whole(folder / DROPPED, map(json_line, dropped))
-    write_whole(folder / HINTS, map(json_line, kept))
+    write_whole(folder / DROPPED, b"".join(map(json_line, dropped)), "the rows without a hint")
+    write_whole(folder / HINTS, b"".join(map(json_line, kept)), "the hints")
     summary = {**asdict(report), "yield": report.share}
-    write_whole(folder / REPORT, [json.dumps(summary, indent=2).encode(), b"\n"])
+    write_whole(folder / REPORT, json.dumps(summary, indent=2) + "\n", "the report")
     return report
 
 
@@ -115,13 +115,3 @@ def _dropped(row: Row, status: str) -> dict[str, Any]:
     if row.failure is not None:
         reasons = [Reason(NOT_WRITTEN, row.failure)._asdict()]
     return {"row": row.index, "status": status, "reasons": reasons, "attempts": attempts, "example": row.example}
-
-
-def write_whole(path: Path, lines: Iterable[bytes]) -> None:
-    """Write under another name first: whoever looks sees all of the file or none of it."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dopd_lightning.files import written_whole
+
 ROLES = ("student", "teacher", "reference")
 
 QUANTITIES = {
@@ -80,7 +82,11 @@ class Snapshot:
     pieces: Mapping[int, bytes]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a NumPy archive, without pickled objects: ``<number of the response>/<field>``."""
+        """Write a NumPy archive, without pickled objects: ``<number of the response>/<field>``.
+
+        Raises:
+            WriteError: if that fails.
+        """
         arrays: dict[str, Any] = {"step": np.array(self.step)}
         arrays["pieces/ids"] = np.array(list(self.pieces), dtype=np.int32)
         arrays["pieces/lengths"] = np.array([len(piece) for piece in self.pieces.values()], dtype=np.int32)
@@ -100,7 +106,8 @@ class Snapshot:
                 fields[f"alternatives/{role}/ids"] = alternatives.ids
                 fields[f"alternatives/{role}/probabilities"] = alternatives.probabilities
             arrays |= {f"{index}/{name}": values for name, values in fields.items()}
-        np.savez_compressed(path, **arrays)
+        with written_whole(path, "the map") as part, part.open("wb") as file:
+            np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Snapshot:

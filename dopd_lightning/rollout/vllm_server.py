@@ -14,7 +14,8 @@ import torch.distributed
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from dopd_lightning.errors import ConfigError, EngineError, check_range
+from dopd_lightning.errors import ConfigError, EngineError, WriteError, check_range
+from dopd_lightning.files import written_whole
 from dopd_lightning.rollout.engine import Sampling, Written
 from dopd_lightning.rollout.json_client import JSONClient, check_httpx, json_client
 from dopd_lightning.rollout.vllm_request import check_written, requests_of
@@ -96,12 +97,11 @@ class VLLMServerEngine:
         if rank() == 0:
             try:
                 folder = Path(self.weights).resolve()
-                folder.mkdir(parents=True, exist_ok=True)
-                # Under another name first: whoever reads the old file keeps it, and never sees half of the new one.
-                save_file({name: weight.contiguous() for name, weight in weights.items()}, folder / "model.part")
-                (folder / "model.part").replace(folder / "model.safetensors")
+                # Whoever reads the old file keeps it, and never sees half of the new one.
+                with written_whole(folder / "model.safetensors", "the weights for engine.url") as part:
+                    save_file({name: weight.contiguous() for name, weight in weights.items()}, part)
                 self._read(folder)
-            except (ConfigError, EngineError, OSError) as error:
+            except (ConfigError, EngineError, WriteError) as error:
                 failure = [error]
         if processes() > 1:  # the others wait here, and fail where the first did
             torch.distributed.broadcast_object_list(failure)

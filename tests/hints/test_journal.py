@@ -7,7 +7,8 @@ import json
 import pytest
 
 from dopd_lightning.errors import ConfigError, DataError
-from dopd_lightning.hints.journal import json_line, open_journal
+from dopd_lightning.files import json_line
+from dopd_lightning.hints.journal import open_journal
 
 SETTINGS = {"kind": "steps", "attempts": 1, "allowed_numbers": [0, 0.5], "writer": {"model": "m", "options": {}}}
 DIGESTS = ["aa", "bb", "cc"]
@@ -131,9 +132,3 @@ def test_two_at_once_are_one_too_many(path):
     ):
         pass
     assert found(path) == []
-
-
-def test_lines_are_readable_where_there_is_utf8_for_it():
-    assert json_line({"a": "汉字"}) == '{"a": "汉字"}\n'.encode()
-    assert json_line({"a": "\ud83d"}) == b'{"a": "\\ud83d"}\n'
-    assert json_line({"a": "\n\r\u2028"}).count(b"\n") == 1

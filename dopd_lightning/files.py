@@ -1,0 +1,100 @@
+"""Files that are there whole or not at all, and a sentence for each that cannot be written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from dopd_lightning.errors import WriteError
+
+ADVICE = "make room, or choose another folder"
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike[str], what: str, advice: str = ADVICE) -> Iterator[Path]:
+    """Give the block a path to write a file at, and move that file to ``path`` once all of it is on the disk.
+
+    A process killed at any moment leaves what was there before, or the new file.
+
+    Args:
+        path: of the file; its folder is made.
+        what: it is, for the error, such as ``the checkpoint``.
+        advice: how to go on after the error.
+
+    Raises:
+        WriteError: if the disk is full, the folder cannot be written to, and the like. What was at ``path`` still is.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    with says_what_fails(path, what, advice):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            _sync(part)
+            part.replace(path)
+            _sync(path.parent)
+        finally:
+            with suppress(OSError):  # where there is no such folder, there is nothing to clear away
+                part.unlink()
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes, what: str) -> None:
+    """Write a file, a text in UTF-8; see :func:`written_whole`."""
+    with written_whole(path, what) as part:
+        part.write_bytes(content if isinstance(content, bytes) else in_utf8(content))
+
+
+def json_line(value: Any) -> bytes:
+    """Spell a value as one line of a JSON Lines file."""
+    return in_utf8(f"{json.dumps(value, ensure_ascii=False)}\n")
+
+
+def in_utf8(text: str) -> bytes:
+    """Encode any text; half a surrogate pair, which has no UTF-8, as JSON spells it."""
+    return text.encode(errors="backslashreplace")
+
+
+@contextmanager
+def says_what_fails(path: str | os.PathLike[str], what: str, advice: str = ADVICE) -> Iterator[None]:
+    """Turn what the disk says inside, also by way of torch or safetensors, into a sentence.
+
+    Raises:
+        WriteError: naming ``what`` it was, where to, and why not.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except (OSError, RuntimeError, SafetensorError) as error:
+        why = _said_by_the_disk(error)
+        if why is None:
+            raise
+        raise WriteError(f"{what} {os.fspath(path)!r} could not be written: {why}; {advice}") from error
+
+
+def _said_by_the_disk(error: Exception) -> str | None:
+    """Why writing failed; None for an error of another kind."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(
+        error, SafetensorError
+    ):  # "Error while serializing: I/O error: No space left on device (os error 28)"
+        return str(error).rpartition("I/O error: ")[2].partition(" (os error")[0]
+    if isinstance(error.__context__, OSError):  # torch's writer raises an error of its own behind the disk's
+        return error.__context__.strerror or str(error.__context__)
+    return None
+
+
+def _sync(path: Path) -> None:
+    """What is in the system's buffers of a file or folder, onto the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
