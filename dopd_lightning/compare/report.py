@@ -20,6 +20,7 @@ def write_report(comparison: Comparison, folder: Path) -> None:
         "compare.html": render_page(comparison, figures, folder),
     }.items():
         write_whole(folder / name, text, "the comparison")
+    (folder / "figures").mkdir(exist_ok=True)
     for figure in figures:
         with written_whole(folder / "figures" / f"{figure.file}.png", "a figure of the comparison") as part:
             figure.save(part)
