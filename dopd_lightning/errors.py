@@ -24,6 +24,18 @@ class WriteError(OSError):
     """A file that cannot be written. The message names the file, the reason and what may help."""
 
 
+def missing_extra(needs: str, extra: str, instead: str = "") -> ConfigError:
+    """The error for an optional package that is not installed, with the command that installs it.
+
+    Args:
+        needs: the setting, and the package that it needs, such as ``"student: adapters need peft"``.
+        extra: the name of the extra in ``pyproject.toml``.
+        instead: another way out, such as ``"or language=any"``.
+    """
+    command = f"pip install '.[{extra}]' in a checkout of dopd-lightning installs it"
+    return ConfigError(f"{needs}, which is not installed; {', '.join(filter(None, (command, instead)))}")
+
+
 def check_choice(setting: str, value: Choice, choices: Collection[str]) -> Choice:
     """Return ``value`` if it is among ``choices``.
 

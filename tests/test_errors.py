@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
-from dopd_lightning.errors import ConfigError, check_choice, check_range
+from dopd_lightning.errors import ConfigError, check_choice, check_range, missing_extra
 
 
 def test_a_choice_passes_or_the_choices_are_listed():
@@ -30,3 +32,23 @@ def test_a_number_out_of_range(value, bounds, expected):
 
 def test_bounds_belong_to_the_range_unless_they_are_above_or_below():
     assert check_range("x", 0, at_least=0, at_most=0) == 0
+
+
+def test_a_missing_extra_is_named_with_the_command_that_installs_it_from_a_checkout():
+    error = missing_extra("student: adapters need peft", "lora", "or use student=pretrained")
+    assert str(error) == (
+        "student: adapters need peft, which is not installed; pip install '.[lora]' in a checkout of dopd-lightning "
+        "installs it, or use student=pretrained"
+    )
+
+
+def test_every_extra_that_an_error_names_is_one_of_the_package():
+    root = Path(__file__).parents[1]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    source = "".join(
+        path.read_text() for room in ("dopd_lightning", "callbacks") for path in (root / room).rglob("*.py")
+    )
+    named = set(re.findall(r"missing_extra\([^)]*?, \"([a-z-]+)\"", source))
+    assert len(named) >= 7
+    assert named <= extras.keys()
+    assert "dopd-lightning[" not in source, "no index has the package"

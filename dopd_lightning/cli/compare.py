@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dopd_lightning.cli.summary import make_folder
 from dopd_lightning.compare import Comparison, print_tables
-from dopd_lightning.errors import ConfigError
+from dopd_lightning.errors import ConfigError, missing_extra
 
 
 def compare(config: DictConfig) -> None:
@@ -27,7 +27,7 @@ def compare(config: DictConfig) -> None:
             "runs='runs/dopd/multirun_*'"
         )
     if find_spec("altair") is None or find_spec("vl_convert") is None:
-        raise ConfigError("stage: compare draws with altair and vl-convert; pip install 'dopd-lightning[compare]'")
+        raise missing_extra("stage: compare draws with altair and vl-convert", "compare")
     make_folder(config)
     comparison = Comparison.of(patterns)
     from dopd_lightning.compare.report import write_report  # of the extra

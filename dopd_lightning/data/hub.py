@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from dopd_lightning.data.example import Example, check_columns, check_example, rename_columns
-from dopd_lightning.errors import ConfigError, DataError
+from dopd_lightning.errors import DataError, missing_extra
 
 
 class HubDataset(Dataset[Example]):
@@ -41,9 +41,7 @@ class HubDataset(Dataset[Example]):
         try:
             import datasets
         except ImportError as error:
-            raise ConfigError(
-                "data: datasets from the Hub need the package 'datasets': pip install 'dopd-lightning[hub]'"
-            ) from error
+            raise missing_extra("data: sets from the Hub need datasets", "hub") from error
         self.columns = check_columns(columns)
         self.where = f"{path}{f' ({name})' if name else ''}, split {split!r}"
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dopd_lightning.data.example import Example
 from dopd_lightning.data.numbers import NUMBER, value_of
-from dopd_lightning.errors import ConfigError, DataError, check_choice
+from dopd_lightning.errors import ConfigError, DataError, check_choice, missing_extra
 
 Verifier = Callable[[str, Example], float]
 
@@ -120,9 +120,7 @@ def math_verify(response: str, example: Example) -> float:
     try:
         from math_verify import parse, verify
     except ImportError as error:
-        raise ConfigError(
-            "verifier 'math_verify' needs the package 'math-verify': pip install 'dopd-lightning[math]'"
-        ) from error
+        raise missing_extra("verifier: 'math_verify' needs math-verify", "math") from error
     # Its time limit is an alarm signal, which only the main thread may set.
     seconds: Any = 5 if threading.current_thread() is threading.main_thread() else None
     gold = parse(f"${_answer(example)}$", parsing_timeout=seconds)

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from dopd_lightning.data import Example
-from dopd_lightning.errors import ConfigError
+from dopd_lightning.errors import ConfigError, missing_extra
 from dopd_lightning.hints.question import last_question_of
 from dopd_lightning.hints.reason import Reason
 
@@ -64,9 +64,7 @@ def check_language(language: str | None) -> None:
         ConfigError: if py3langid is missing, or knows no such language.
     """
     if find_spec("py3langid") is None:
-        raise ConfigError(
-            "language: to tell languages takes py3langid; pip install 'dopd-lightning[privilege]', or language=any"
-        )
+        raise missing_extra("language: to tell languages takes py3langid", "privilege", "or use language=any")
     known = _identifier().labels
     if language is not None and language not in known:
         raise ConfigError(

@@ -13,7 +13,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from dopd_lightning.errors import ConfigError, check_range
+from dopd_lightning.errors import ConfigError, check_range, missing_extra
 from dopd_lightning.hints.answers import Denied, Unusable, read_answer, short
 from dopd_lightning.hints.writer import Failure, Replies, Reply, Tokens, Write
 
@@ -74,7 +74,7 @@ class ServerWriter:
                 instead = "; it has a setting of its own" if hasattr(self, name) else ""
                 raise ConfigError(f"options: {name!r} is set by the writer and cannot be passed on{instead}")
         if find_spec("httpx") is None:
-            raise ConfigError("url: a server needs httpx; pip install 'dopd-lightning[privilege]'")
+            raise missing_extra("url: a server needs httpx", "privilege")
         self._check_url()
         self._key = self._read_key()
 

@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from dopd_lightning.errors import ConfigError, check_choice
+from dopd_lightning.errors import ConfigError, check_choice, missing_extra
 from dopd_lightning.policies.weight_files import check_loaded, check_weight_files, without_loading_report
 
 _DTYPES = {"auto", "float32", "bfloat16", "float16"}
@@ -81,10 +81,7 @@ def load_policy(
 def _quantization_config(quantization: str, dtype: str) -> BitsAndBytesConfig:
     check_choice("quantization", quantization, ("int8", "int4"))
     if any(find_spec(package) is None for package in ("bitsandbytes", "accelerate")):
-        raise ConfigError(
-            f"quantization: {quantization!r} needs bitsandbytes; install the extra, "
-            "pip install 'dopd-lightning[quantized]'"
-        )
+        raise missing_extra(f"quantization: {quantization!r} needs bitsandbytes and accelerate", "quantized")
     # It says of each layer, at each forward pass, that it computes int8 products from float16.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     if quantization == "int8":

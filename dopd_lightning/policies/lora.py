@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from dopd_lightning.errors import ConfigError, check_range
+from dopd_lightning.errors import ConfigError, check_range, missing_extra
 from dopd_lightning.policies.loading import load_policy
 from dopd_lightning.policies.source import frozen_copy
 
@@ -47,7 +47,7 @@ def load_lora_policy(
         ConfigError: if peft is missing, a value is out of range, or no layer has such a name; as :func:`load_policy`.
     """
     if find_spec("peft") is None:
-        raise ConfigError("student: adapters need peft; install the extra, pip install 'dopd-lightning[lora]'")
+        raise missing_extra("student: adapters need peft", "lora")
     from peft import LoraConfig  # takes seconds, which runs without it need not wait for
 
     check_range("r", r, at_least=1)

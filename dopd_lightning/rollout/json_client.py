@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from dopd_lightning.errors import ConfigError, EngineError
+from dopd_lightning.errors import EngineError, missing_extra
 
 if TYPE_CHECKING:
     import httpx
@@ -92,4 +92,4 @@ def check_httpx() -> None:
         ConfigError: naming the extra.
     """
     if find_spec("httpx") is None:
-        raise ConfigError("engine: a server needs httpx; pip install 'dopd-lightning[vllm-server]'")
+        raise missing_extra("engine: a server needs httpx", "vllm-server")

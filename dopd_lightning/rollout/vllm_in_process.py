@@ -13,7 +13,7 @@ from typing import Any
 from lightning.pytorch.utilities.seed import isolate_rng
 from transformers import PreTrainedModel
 
-from dopd_lightning.errors import ConfigError, check_choice, check_range
+from dopd_lightning.errors import ConfigError, check_choice, check_range, missing_extra
 from dopd_lightning.rollout.engine import Sampling, Written
 from dopd_lightning.rollout.vllm_request import check_written, requests_of
 from dopd_lightning.rollout.weights import check_agreement, checkpoint_weights, processes
@@ -49,9 +49,7 @@ class VLLMEngine:
         if self.max_model_len is not None:
             check_range("max_model_len", self.max_model_len, at_least=2)
         if find_spec("vllm") is None:
-            raise ConfigError(
-                "engine: vLLM is not installed; pip install 'dopd-lightning[vllm]', or use engine=vllm_server"
-            )
+            raise missing_extra("engine: this one needs vllm", "vllm", "or use engine=vllm_server")
 
     @property
     def positions(self) -> int | None:

@@ -74,7 +74,7 @@ def test_where_there_is_nothing_to_compare(configured, runs, message):
 def test_what_draws_is_asked_for_before_anything_is_read(configured, monkeypatch, package):
     found = comparing.find_spec
     monkeypatch.setattr(comparing, "find_spec", lambda name: None if name == package else found(name))
-    with pytest.raises(ConfigError, match=r"^stage: compare draws with .* pip install 'dopd-lightning\[compare\]'$"):
+    with pytest.raises(ConfigError, match=r"^stage: compare draws with .* pip install '\.\[compare\]' .*"):
         run_stage(configured("stage=compare", "runs=nowhere", bare=True))
 
 

@@ -80,5 +80,5 @@ def test_a_dataset_that_is_not_on_this_machine_is_an_error_offline() -> None:
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ConfigError, match=r"pip install 'dopd-lightning\[hub\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[hub\]'"):
         HubDataset("json", "train")

@@ -144,7 +144,7 @@ def test_math_verify_works_in_a_thread() -> None:
 
 def test_math_verify_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "math_verify", None)
-    with pytest.raises(ConfigError, match=r"pip install 'dopd-lightning\[math\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[math\]'"):
         math_verify("4", expects("4"))
 
 

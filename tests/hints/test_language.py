@@ -90,5 +90,5 @@ def test_what_cannot_be_told_is_said_at_once(monkeypatch):
     with pytest.raises(ConfigError, match=r"^language: 'german' is none of the \d+ that py3langid knows"):
         check_language("german")
     monkeypatch.setattr("dopd_lightning.hints.language.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'dopd-lightning\[privilege\]', or language=any"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[privilege\]' in a checkout .*, or use language=any"):
         check_language(None)

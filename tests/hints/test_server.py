@@ -316,7 +316,7 @@ def test_settings_that_cannot_work(fields, message):
 
 def test_without_httpx(monkeypatch):
     monkeypatch.setattr("dopd_lightning.hints.server.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'dopd-lightning\[privilege\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[privilege\]'"):
         ServerWriter()
 
 

@@ -13,7 +13,7 @@ from dopd_lightning.rollout import VLLMEngine
 
 def test_without_vllm_it_is_said_at_once(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(ConfigError, match=r"vLLM is not installed; pip install 'dopd-lightning\[vllm\]'"):
+    with pytest.raises(ConfigError, match=r"needs vllm, which is not installed; pip install '\.\[vllm\]'"):
         VLLMEngine()
 
 
