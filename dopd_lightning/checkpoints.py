@@ -7,6 +7,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
@@ -85,3 +86,16 @@ def mend_progress(checkpoint: dict[str, Any]) -> None:
     batches["total"] = dict.fromkeys(batches["total"], batches["total"]["ready"])
     batches["is_last_batch"] = False
     loop["epoch_loop.state_dict"]["_batches_that_stepped"] = checkpoint["global_step"]
+
+
+def go_on_in_data(trainer: L.Trainer) -> None:
+    """Put the training data where the checkpoint left them, at the start of training.
+
+    Lightning (2.6) does so when it asks for the dataloader, but only if it knows the checkpoint's progress by then. For
+    a scheduler that depends on the number of steps it asks before that, and would read the epoch from its beginning.
+    """
+    loop = trainer.fit_loop
+    if loop.restarting and loop._combined_loader_states_to_load:
+        loop._load_combined_loader_states()
+        assert loop._data_fetcher is not None
+        iter(loop._data_fetcher)  # the one that it has is at the beginning

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from transformers import PreTrainedModel
 
-from dopd_lightning.checkpoints import mend_progress
+from dopd_lightning.checkpoints import go_on_in_data, mend_progress
 from dopd_lightning.consistency import check_same_parameters
 from dopd_lightning.metrics import RegimeCounts
 from dopd_lightning.policies import Reference
@@ -51,6 +51,10 @@ class Resuming(L.LightningModule):
         self._random_states = checkpoint.get("random_states")
         if "regime_counts" in checkpoint:
             self.regime_counts.counts.copy_(torch.tensor(checkpoint["regime_counts"]))
+
+    def on_train_start(self) -> None:
+        """Read the training data from where the checkpoint left them."""
+        go_on_in_data(self.trainer)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         states, self._random_states = self._random_states, None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from transformers import get_scheduler
 
 from dopd_lightning.rollout import DatasetRollout, MixedRollout, StudentRollout, TeacherRollout
 from tests.distributed.together import together
@@ -15,6 +17,8 @@ from tests.distributed.training import Case, examples, train, train_and_go_on
 DATA = {"train": examples(20), "val": examples(3), "seed": 4}
 SETTINGS = {"max_epochs": 2, "val_check_interval": 2}
 """Five steps of four prompts an epoch, validation after the second and fourth."""
+COSINE = partial(get_scheduler, "cosine", num_warmup_steps=0)
+"""The default of the command line; it depends on the number of steps."""
 ROLLOUTS = {
     "student": StudentRollout(samples_per_prompt=2, max_new_tokens=6),
     "teacher": TeacherRollout(samples_per_prompt=2, max_new_tokens=6),
@@ -25,7 +29,8 @@ KINDS = [(rollout, "student") for rollout in ROLLOUTS] + [("student", kind) for 
 
 
 def case_of(processes: int, **settings: Any) -> Case:
-    return Case(data={**DATA, "batch_size": 4 // processes}, trainer=SETTINGS, **settings)
+    data = {**DATA, "batch_size": 4 // processes}
+    return Case(**{"data": data, "trainer": SETTINGS, "scheduler": COSINE} | settings)
 
 
 def assert_same_bits(found: Any, expected: Any) -> None:
@@ -54,6 +59,17 @@ def test_it_ends_with_the_same_bits_and_metrics(processes, strategy, rollout, re
                     name: value for name, value in steps.items() if name not in unheard
                 }
             assert found[-1]["val/accuracy"] == expected[-1]["val/accuracy"]
+            assert each["regime_counts"].equal(whole["regime_counts"])
+
+
+@pytest.mark.parametrize(("processes", "strategy"), [(1, "auto"), (2, "ddp"), (2, "fsdp")])
+def test_so_it_does_with_the_defaults_of_the_trainer_and_the_module(processes, strategy, tmp_path):
+    """One epoch, validation at its end; only how long responses are is not the default."""
+    case = case_of(processes, strategy=strategy, rollout=StudentRollout(max_new_tokens=6), trainer={})
+    for whole, *resumed in together(processes, train_and_go_on, case, (1, 4, 5), str(tmp_path)):
+        for step, each in zip((1, 4, 5), resumed, strict=True):
+            assert_same_bits(each, whole)
+            assert len(each["metrics"]) == 5 - step
             assert each["regime_counts"].equal(whole["regime_counts"])
 
 

@@ -75,6 +75,7 @@ class Case:
     reference: str = "student"
     reduction: Any = "rollout"
     optimizer: Any = adamw
+    scheduler: Any = None
     teacher_dtype: Any = torch.float32
     activation_checkpointing: bool = False
     base: str | None = None
@@ -117,6 +118,7 @@ def module_of(case: Case) -> DOPDModule:
         rollout=case.rollout,
         reduction=case.reduction,
         optimizer=case.optimizer,
+        scheduler=case.scheduler,
         activation_checkpointing=case.activation_checkpointing,
         verifier=_even,
     )
