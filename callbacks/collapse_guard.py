@@ -21,10 +21,10 @@ class CollapseGuard(L.Callback):
     """Warns when the student loses its entropy, its responses run to the length limit, one regime takes nearly all
     tokens, or accuracy keeps falling; each once, until it has passed. On request it then stops the run.
 
-    What is compared are means over the last batches, of the metrics that the module logs.
+    What is compared are means over the last steps, of the metrics that the module logs.
 
     Args:
-        window: batches that a mean is over. The first so many are the start.
+        window: optimizer steps that a mean is over. The first so many are the start.
         entropy_share: warn below this share of the entropy at the start.
         cut_share: warn above this share of responses cut at the length limit, if it was not above it at the start.
         regime_share: warn above this share of tokens in one regime, if it was not above it at the start.
@@ -59,15 +59,22 @@ class CollapseGuard(L.Callback):
         self.folder = None if folder is None else Path(folder)
         self._recent: deque[dict[str, float]] = deque(maxlen=self.window)
         self._start: dict[str, float] | None = None
+        self._steps = 0
         self._accuracies: list[float] = []
         self._warned: set[str] = set()
 
     # ---------------------------------------------------------------------------------------------- what is looked at
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._steps = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, DOPDModule), "CollapseGuard watches a DOPDModule"
+        accumulating, self._steps = trainer.global_step == self._steps, trainer.global_step
+        if accumulating:
+            return
         metrics = trainer.callback_metrics
         self._recent.append({name: float(metrics[name]) for name in metrics if name.startswith(_WATCHED)})
         names = set.intersection(*map(set, self._recent))  # a step without a token has no means over tokens
@@ -81,7 +88,7 @@ class CollapseGuard(L.Callback):
 
     def _of_steps(self, now: dict[str, float], start: dict[str, float], limit: int) -> dict[str, str | None]:
         """A warning, or None, for each sign that steps give."""
-        over = f"over the last {self.window} batches"
+        over = f"over the last {self.window} steps"
         entropy, before = now[_ENTROPY], start[_ENTROPY]
         fell = entropy < self.entropy_share * before
         found: dict[str, str | None] = {

@@ -60,40 +60,53 @@ class Accuracy(Metric):
         return self.right.float() / self.total
 
 
-def step_metrics(loss: Tensor, record: TokenRecord, max_new_tokens: int) -> dict[str, float]:
-    """What one step logs, by name: means over the rollouts or tokens of all processes, each of which has to call it.
+class StepMetrics:
+    """Metrics of one optimizer step: means over the rollouts, or response tokens, of all its micro-batches.
 
-    One sum over processes serves all names. docs/configuration.md has their meanings and units. What the fusion rule
-    does not need is left out, and so are the loss and the gap of a regime without a token.
-
-    Args:
-        loss: this process's, a scalar.
-        record: of this process's rollouts.
-        max_new_tokens: the length limit of responses.
+    docs/watching.md has their meanings and units. Quantities that the fusion rule does not need are left out, and so
+    are the loss and the gap of a regime without a token.
     """
-    mask, device = record.mask, record.mask.device
-    lengths = mask.sum(dim=1)
-    ended = torch.zeros_like(lengths, dtype=torch.bool) if record.ended is None else record.ended
-    of_rollouts = {
-        "response/length": lengths,
-        "response/cut_share": ~ended & (lengths >= max_new_tokens),
-        "response/eos_share": ended,
-    }
-    of_tokens = _of_tokens(record)
-    rows: dict[str, tuple[Tensor, Tensor | int]]
-    rows = {name: (values.sum(), len(mask)) for name, values in of_rollouts.items()}
-    rows |= {name: (values[mask].sum(), mask.sum()) for name, values in of_tokens.items()}
-    if record.regimes is not None:
-        of_regimes = {"loss": record.loss} | ({} if record.gap is None else {"gap": record.gap})
-        for regime in Regime:
-            there = record.regimes == regime
-            rows |= {f"{name}/{regime.name}": (v[there].sum(), there.sum()) for name, v in of_regimes.items()}
-    rows = {"loss": (loss, 1), **rows}
-    pairs = [[torch.as_tensor(each, dtype=torch.float32, device=device) for each in row] for row in rows.values()]
-    sums = summed(torch.stack([torch.stack(row) for row in pairs])).tolist()
-    means = {f"train/{name}": total / count for name, (total, count) in zip(rows, sums, strict=True) if count}
-    limits = {} if record.thresholds is None else asdict(record.thresholds)
-    return means | {f"train/threshold/{name}": limits[name] for name in _THRESHOLDS if name in limits}
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}  # of values, and how many; by name
+
+    def add(self, loss: Tensor, record: TokenRecord, max_new_tokens: int) -> None:
+        """Count a micro-batch; every process has to call it. One sum over processes serves all names.
+
+        Args:
+            loss: this process's, a scalar.
+            record: of this process's rollouts.
+            max_new_tokens: the length limit of responses.
+        """
+        mask, device = record.mask, record.mask.device
+        lengths = mask.sum(dim=1)
+        ended = torch.zeros_like(lengths, dtype=torch.bool) if record.ended is None else record.ended
+        of_rollouts = {
+            "response/length": lengths,
+            "response/cut_share": ~ended & (lengths >= max_new_tokens),
+            "response/eos_share": ended,
+        }
+        rows: dict[str, tuple[Tensor, Tensor | int]] = {"loss": (loss, 1)}
+        rows |= {name: (values.sum(), len(mask)) for name, values in of_rollouts.items()}
+        rows |= {name: (values[mask].sum(), mask.sum()) for name, values in _of_tokens(record).items()}
+        if record.regimes is not None:
+            of_regimes = {"loss": record.loss} | ({} if record.gap is None else {"gap": record.gap})
+            for regime in Regime:
+                there = record.regimes == regime
+                rows |= {f"{name}/{regime.name}": (v[there].sum(), there.sum()) for name, v in of_regimes.items()}
+        pairs = [[torch.as_tensor(each, dtype=torch.float32, device=device) for each in row] for row in rows.values()]
+        sums = summed(torch.stack([torch.stack(row) for row in pairs])).cpu().double()
+        limits = {} if record.thresholds is None else asdict(record.thresholds)  # the same in all processes
+        shared = {f"threshold/{name}": limits[name] for name in _THRESHOLDS if name in limits}
+        pairs_by_name = dict(zip(rows, sums, strict=True))
+        pairs_by_name |= {name: torch.tensor([value, 1], dtype=torch.double) for name, value in shared.items()}
+        for name, pair in pairs_by_name.items():
+            self._sums[name] = self._sums.get(name, 0) + pair
+
+    def take(self) -> dict[str, float]:
+        """The means by name; the next step begins with nothing."""
+        sums, self._sums = {name: pair.tolist() for name, pair in self._sums.items()}, {}
+        return {f"train/{name}": total / count for name, (total, count) in sums.items() if count}
 
 
 _THRESHOLDS = ("gap", "teacher_prob", "reference_prob")

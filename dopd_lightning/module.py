@@ -28,7 +28,7 @@ from dopd_lightning.divergence import LOSS_MEMORY, Reduction
 from dopd_lightning.errors import DataError
 from dopd_lightning.evaluation import Evaluation
 from dopd_lightning.fusion import DOPD, FusionRule, Thresholds
-from dopd_lightning.metrics import step_metrics
+from dopd_lightning.metrics import StepMetrics
 from dopd_lightning.non_finite import check_finite
 from dopd_lightning.optimizer import adamw
 from dopd_lightning.policies import (
@@ -151,6 +151,9 @@ class DOPDModule(Evaluation, Resuming):
         self._supervision = Supervision(self.fusion, scoring, reduction)
         self._wanted: tuple[int, int | None] | None = None
         self._warned = False
+        self._step_metrics = StepMetrics()
+        self._logged: set[str] = set()  # names, at the last step
+        self._micro_batches = 0  # of the step under way
         self.train()
 
     # ------------------------------------------------------------------------------------------------ training
@@ -277,9 +280,25 @@ class DOPDModule(Evaluation, Resuming):
     def _log_step(self, loss: Tensor, record: TokenRecord) -> None:
         if self._trainer is None:  # a bare loop: nobody to log to
             return
-        metrics = step_metrics(loss, record, self.rollout.sampling.max_new_tokens)
+        self._step_metrics.add(loss, record, self.rollout.sampling.max_new_tokens)
+        if self.trainer.fit_loop._should_accumulate():  # Lightning logs where the optimizer steps
+            return
+        metrics = self._step_metrics.take()
+        self._forget_logged(self._logged - metrics.keys())
+        self._logged = set(metrics)
         self.log("train/loss", metrics.pop("train/loss"), prog_bar=True, batch_size=1)
         self.log_dict(metrics, batch_size=1)
+
+    def _forget_logged(self, names: set[str]) -> None:
+        """Take out of Lightning's results values of the step before that this one does not have.
+
+        It would log them again: the loss of a regime that has no token now.
+        """
+        for key, result in (self.trainer._results or {}).items():
+            if key.partition(".")[2] in names:
+                result.reset()
+        for name in names:
+            self.trainer.callback_metrics.pop(name, None)
 
     # ------------------------------------------------------------------------------------- modes and optimization
 
@@ -334,6 +353,21 @@ class DOPDModule(Evaluation, Resuming):
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self._make_scheduler(optimizer=optimizer, num_training_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_after_backward(self) -> None:
+        """Make the gradient of a step with fewer micro-batches than others their mean.
+
+        Lightning divides every loss by ``accumulate_grad_batches``, at the end of an epoch too, where fewer are left.
+        """
+        if self._trainer is None:
+            return
+        self._micro_batches += 1
+        if self.trainer.fit_loop._should_accumulate():
+            return
+        share, self._micro_batches = self.trainer.accumulate_grad_batches / self._micro_batches, 0
+        if share != 1:
+            gradients = [weight.grad for weight in self.student.parameters() if weight.grad is not None]
+            torch._foreach_mul_(gradients, share)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dopd_lightning.fusion import Thresholds
-from dopd_lightning.metrics import Accuracy, RegimeCounts, step_metrics
+from dopd_lightning.metrics import Accuracy, RegimeCounts, StepMetrics
 from dopd_lightning.record import TokenRecord
 
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0]]).bool()
@@ -23,6 +23,12 @@ RECORD = TokenRecord(
     thresholds=Thresholds(gap=0.7, teacher_prob=0.8, reference_prob=0.9),
     ended=torch.tensor([False, True]),
 )
+
+
+def step_metrics(loss, record, max_new_tokens):
+    metrics = StepMetrics()
+    metrics.add(loss, record, max_new_tokens)
+    return metrics.take()
 
 
 def test_regimes_are_counted_over_updates_without_masked_tokens():
@@ -89,3 +95,23 @@ def test_step_metrics_of_a_rule_that_does_not_route_and_of_no_token():
     record = TokenRecord(zeros, zeros.bool(), loss=zeros, student_logp=zeros, student_entropy=zeros)
     responses = {f"train/response/{name}": 0 for name in ("length", "cut_share", "eos_share")}
     assert step_metrics(zeros.sum(), record, max_new_tokens=3) == {"train/loss": 0, **responses}
+
+
+def test_the_metrics_of_a_step_are_means_over_the_tokens_of_all_its_micro_batches():
+    metrics = StepMetrics()
+    metrics.add(torch.tensor(0.25), RECORD, 3)
+    one_token = replace(
+        RECORD,
+        mask=torch.tensor([[1, 0, 0], [0, 0, 0]]).bool(),
+        regimes=torch.tensor([[1, -1, -1], [-1, -1, -1]]),
+        thresholds=Thresholds(gap=0.9, teacher_prob=0.8, reference_prob=0.9),
+    )
+    metrics.add(torch.tensor(0.75), one_token, 3)
+    found = metrics.take()
+    assert found["train/loss"] == 0.5
+    assert found["train/logp/student"] == pytest.approx((-1 - 2 - 3 - 6 - 1) / 5)  # not the mean of -3 and -1
+    assert found["train/response/length"] == pytest.approx((3 + 1 + 1 + 0) / 4)
+    assert (found["train/loss/LL"], found["train/loss/HT"]) == (1.0, 5.0)
+    assert found["train/share/LL"] == pytest.approx(1 / 5)
+    assert found["train/threshold/gap"] == pytest.approx(0.8)
+    assert metrics.take() == {}  # nothing is left for the next step

@@ -64,7 +64,7 @@ def test_a_healthy_run_hears_nothing(run):
 @pytest.mark.parametrize(
     ("sick", "words"),
     [
-        ({"train/entropy/student": 0.1}, ["entropy is 0.1 nats", "10% of the 1 at the start", "last 2 batches"]),
+        ({"train/entropy/student": 0.1}, ["entropy is 0.1 nats", "10% of the 1 at the start", "last 2 steps"]),
         ({"train/response/cut_share": 0.8}, ["80% of the responses", "limit of 3 tokens", "10% at the start"]),
         ({"train/share/LH": 0.99}, ["99.0% of the response tokens", "regime LH", "60.0% at the start"]),
     ],

@@ -72,23 +72,6 @@ def test_the_average_follows_at_optimizer_steps_and_not_at_micro_batches(make_mo
         torch.testing.assert_close(average[name], by_hand)
 
 
-def test_two_accumulated_micro_batches_are_one_batch(make_module, fit, examples):
-    ends = []
-    for batches, accumulate in (([examples[:2]], 1), ([examples[:1], examples[1:2]], 2)):
-        module = make_module(fusion=Teacher(), optimizer=sgd)
-        start = weights(module.student)
-        fit(module, batches, accumulate_grad_batches=accumulate)
-        ends.append(weights(module.student))
-        assert distance(start, ends[-1]) > 0.1
-    for name, whole in ends[0].items():
-        torch.testing.assert_close(ends[1][name], whole, rtol=1e-3, atol=1e-4, msg=name)
-
-
-def test_a_mean_over_tokens_is_refused_under_accumulation(make_module, fit, examples):
-    with pytest.raises(ConfigError, match="'token' with accumulate_grad_batches=2 would be a mean of"):
-        fit(make_module(reduction="token"), [examples] * 2, accumulate_grad_batches=2)
-
-
 def test_an_average_that_rounding_would_hold_still_is_refused(make_module, fit, examples):
     with pytest.raises(ConfigError, match=r"an 'ema' in torch\.bfloat16 does not move"):
         fit(make_module(reference="ema"), [examples], precision="bf16-true")
