@@ -7,9 +7,10 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from dopd_lightning.hints.writer import Reply, Tokens, said
+from dopd_lightning.http import in_one_line
 
 if TYPE_CHECKING:
-    import httpx
+    from dopd_lightning.http import Answer
 
 _PASSES = (408, 409, 425, 429)
 _DENIED = (401, 403, 404)
@@ -44,7 +45,7 @@ class Denied(Exception):
         self.status, self.text = status, text
 
 
-def read_answer(response: httpx.Response, secret: str | None = None) -> Reply:
+def reply_in(response: Answer, secret: str | None = None) -> Reply:
     """The reply in an answer of ``/v1/chat/completions``.
 
     Args:
@@ -55,7 +56,7 @@ def read_answer(response: httpx.Response, secret: str | None = None) -> Reply:
         Unusable: if there is none.
         Denied: for 401, 403 and 404.
     """
-    status = response.status_code
+    status = response.status
     if status in _DENIED:
         raise Denied(status, short(response.text, secret))
     if status != 200:
@@ -66,7 +67,7 @@ def read_answer(response: httpx.Response, secret: str | None = None) -> Reply:
         )
     try:
         answer = response.json()
-    except (ValueError, RecursionError):
+    except ValueError:
         raise Unusable(f"the answer is no JSON: {short(response.text, secret)!r}") from None
     tokens = _tokens(answer)
     try:
@@ -108,8 +109,7 @@ def _retry_after(header: str | None) -> float | None:
 
 def short(text: str, secret: str | None = None) -> str:
     """One line of at most 300 characters, without the secret."""
-    text = " ".join(_without(secret, text).split())
-    return text if len(text) <= 300 else f"{text[:300]}…"
+    return in_one_line(_without(secret, text))
 
 
 def _without(secret: str | None, text: str) -> str:

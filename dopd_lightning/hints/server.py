@@ -14,8 +14,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from dopd_lightning.errors import ConfigError, check_range, missing_extra
-from dopd_lightning.hints.answers import Denied, Unusable, read_answer, short
+from dopd_lightning.hints.answers import Denied, Unusable, reply_in, short
 from dopd_lightning.hints.writer import Failure, Replies, Reply, Tokens, Write
+from dopd_lightning.http import Answer, AnswerTooLarge, read_answer
 
 if TYPE_CHECKING:
     import httpx
@@ -120,14 +121,16 @@ class ServerWriter:
         import httpx
 
         try:
-            with httpx.Client(**self._connection(), timeout=self.timeout) as client:
-                response = client.get(_MODELS)
-        except httpx.HTTPError as error:
+            response = asyncio.run(self._list())
+        except TimeoutError:
+            reason = f"none within timeout={self.timeout:g} s"
+            raise ConfigError(f"url: no server answers at {self._base} ({reason}); is it running?") from None
+        except (httpx.HTTPError, AnswerTooLarge) as error:
             reason = str(error) or type(error).__name__
             raise ConfigError(f"url: no server answers at {self._base} ({reason}); is it running?") from error
         # Some keys may ask a model, but not for the list: that shows when they do.
-        if response.status_code == 401 or (response.status_code == 403 and self.model is None):
-            raise self._denied(Denied(response.status_code, short(response.text, self._key)))
+        if response.status == 401 or (response.status == 403 and self.model is None):
+            raise self._denied(Denied(response.status, short(response.text, self._key)))
         if self.model is not None:  # not every server lists what it has
             return self.model
         try:
@@ -135,11 +138,17 @@ class ServerWriter:
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"model: the server at {self._base} does not list its models ({_MODELS} answers "
-                f"{response.status_code}); give the model's name, and check that the address ends where the API begins"
+                f"{response.status}); give the model's name, and check that the address ends where the API begins"
             ) from error
         if len(names) != 1:
             raise ConfigError(f"model: the server at {self._base} has {', '.join(names) or 'none'}; name one")
         return names[0]
+
+    async def _list(self) -> Answer:
+        import httpx
+
+        async with httpx.AsyncClient(**self._connection()) as client, asyncio.timeout(self.timeout):
+            return await read_answer(client, "GET", _MODELS)
 
     @contextmanager
     def open(self) -> Iterator[Write]:
@@ -149,8 +158,7 @@ class ServerWriter:
         self.settings()  # asks for the model's name, which is no thing to wait for inside an event loop
         limits = httpx.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
         with asyncio.Runner() as runner:
-            # Each try has one deadline, which httpx, whose limits are on silences, does not know.
-            client = httpx.AsyncClient(**self._connection(), timeout=None, limits=limits)
+            client = httpx.AsyncClient(**self._connection(), limits=limits)
             try:
                 yield lambda messages: self._write(runner, client, messages)
             finally:
@@ -160,7 +168,7 @@ class ServerWriter:
         headers = {"Content-Type": "application/json"}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
-        return {"base_url": self._base, "headers": headers}
+        return {"base_url": self._base, "headers": headers, "timeout": None}
 
     def _write(self, runner: asyncio.Runner, client: httpx.AsyncClient, messages: Iterable[str]) -> Replies:
         """The event loop runs while somebody waits for the next reply."""
@@ -195,13 +203,15 @@ class ServerWriter:
             asked = None
             try:
                 async with asyncio.timeout(self.timeout):
-                    response = await client.post(_CHAT, content=content)
-                reply = read_answer(response, self._key)
+                    response = await read_answer(client, "POST", _CHAT, content=content)
+                reply = reply_in(response, self._key)
                 return Reply(reply.text, tokens + reply.tokens)
             except TimeoutError:
                 sentence = f"no answer within {self.timeout:g} s"
             except httpx.HTTPError as error:
                 sentence = f"the connection failed: {error or type(error).__name__}"
+            except AnswerTooLarge as error:
+                sentence = str(error)
             except Unusable as error:
                 sentence, asked, tokens = str(error), error.retry_after, tokens + error.tokens
                 if not error.passes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,12 +16,13 @@ from transformers import PreTrainedModel
 from dopd_lightning.errors import ConfigError, EngineError, WriteError, check_range
 from dopd_lightning.files import written_whole
 from dopd_lightning.rollout.engine import Sampling, Written
-from dopd_lightning.rollout.json_client import JSONClient, check_httpx, json_client
+from dopd_lightning.rollout.json_client import check_httpx, json_client
 from dopd_lightning.rollout.vllm_request import check_written, requests_of
 from dopd_lightning.rollout.weights import check_agreement, checkpoint_weights, processes, rank
 
 _START = "start it as docs/rollouts.md says"
-_IN_FLIGHT = 256  # requests at a time from one process; vLLM batches what it has
+_BODY, _BYTES_A_TOKEN = 2**20, 1024
+"""Room in an answer: its frame; and a token with its text, id and log-probabilities, many times over."""
 
 
 class _Served(NamedTuple):
@@ -77,8 +77,11 @@ class VLLMServerEngine:
             except EngineError as error:
                 raise ConfigError(f"url: no vLLM server at {self.url} ({error}); {_START}") from error
         try:
-            lengths = {entry["id"]: entry["max_model_len"] for entry in models["data"]}
-        except (KeyError, TypeError) as error:
+            lengths = {
+                str(entry["id"]): None if entry["max_model_len"] is None else int(entry["max_model_len"])
+                for entry in models["data"]
+            }
+        except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"url: what answers at {self.url} is no vLLM server: {str(models)[:80]}") from error
         name = self.model if self.model is not None or len(lengths) != 1 else next(iter(lengths))
         if name is None or name not in lengths:
@@ -149,25 +152,29 @@ class VLLMServerEngine:
         )
         more = {"model": self._served.model, "return_token_ids": True}
         requests = [each | more | {"prompt": list(prompt)} for each, prompt in zip(fields, prompts, strict=True)]
-        with self._client() as ask, ThreadPoolExecutor(min(len(requests), _IN_FLIGHT)) as threads:
-            answers = list(threads.map(partial(_responses, ask), requests))
+        room = _BODY + samples_per_prompt * sampling.max_new_tokens * _BYTES_A_TOKEN
+        with self._client() as ask:
+            sent = ask.all("POST", "/v1/completions", requests, largest=room)
+        answers = [_responses(answer, request) for answer, request in zip(sent, requests, strict=True)]
         ids = [response for answer in answers for response, _ in answer]
         written = Written(ids, [scores for answer in answers for _, scores in answer] if logps else None)
         check_written(written, sampling, eos_ids=eos_ids, vocabulary_size=vocabulary_size)
         return written
 
 
-def _responses(ask: JSONClient, request: dict[str, Any]) -> list[tuple[list[int], list[float]]]:
-    """Token ids and, where asked for, log-probabilities of each response to one prompt."""
-    answer = ask("POST", "/v1/completions", request)
+def _responses(answer: Any, request: dict[str, Any]) -> list[tuple[list[int], list[float]]]:
+    """Token ids and, where asked for, log-probabilities of each response to one prompt, as the server has answered."""
     try:
         choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
         scored = request["logprobs"] is not None
         found = [
-            ([int(token) for token in choice["token_ids"]], choice["logprobs"]["token_logprobs"] if scored else [])
+            (
+                [int(token) for token in choice["token_ids"]],
+                [float(logp) for logp in choice["logprobs"]["token_logprobs"]] if scored else [],
+            )
             for choice in choices
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise EngineError(
             f"engine: a completion is not as vLLM's: {type(error).__name__} {error} in {str(answer)[:200]}. The "
             "server's vLLM must know `return_token_ids`"
