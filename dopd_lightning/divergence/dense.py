@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from dopd_lightning.divergence.distribution import LOG_PROB_FLOOR, at_ids, check_same_shape, log_probs
+from dopd_lightning.divergence.distribution import EXCLUDED, at_ids, check_same_shape, floored, log_probs
 from dopd_lightning.divergence.term import Divergence, Kind, Support, Tail, TopKOf
 from dopd_lightning.errors import ConfigError
 
@@ -80,10 +80,10 @@ def _restrict(log_probs: Tensor, ids: Tensor, tail: Tail) -> Tensor:
     inside = log_probs.gather(-1, ids)
     if tail == "renormalize":
         return inside.log_softmax(-1)
-    # Summed over the tail itself: 1 - sum(inside) would lose a small tail to rounding. The floor instead of -inf
-    # keeps an empty tail (K = vocab) finite; its mass is exactly 0, and so is its gradient.
-    outside = log_probs.scatter(-1, ids, LOG_PROB_FLOOR).logsumexp(-1, keepdim=True)
-    return torch.cat([inside, outside], dim=-1)
+    # Summed over the tail itself: 1 - sum(inside) would lose a small tail to rounding. An empty tail (K = vocab) has a
+    # mass of exactly 0, and so is its gradient.
+    outside = log_probs.scatter(-1, ids, EXCLUDED).logsumexp(-1, keepdim=True)
+    return torch.cat([inside, floored(outside)], dim=-1)
 
 
 def compare(student: Tensor, target: Tensor, kind: Kind, beta: float) -> Tensor:

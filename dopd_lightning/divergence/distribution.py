@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+EXCLUDED = -1e30
+"""In place of a logit: its probability is exactly 0, and a product with that is 0, which for -inf it is not."""
+
 LOG_PROB_FLOOR = -1e4
 """Lowest log-probability. An outcome that a policy excludes (logit -inf) then costs much but finitely, and the
 arithmetic of divergences needs no special case: exp(-1e4) is exactly 0, and there is no inf - inf or 0 * inf."""
@@ -14,6 +17,8 @@ arithmetic of divergences needs no special case: exp(-1e4) is exactly 0, and the
 def log_probs(logits: Tensor) -> Tensor:
     """Log-probabilities in float32 or better, none below ``LOG_PROB_FLOOR``.
 
+    The floor is in the value alone: the gradient is that of the log-softmax, so that a student can come back from it.
+
     Args:
         logits: ``(..., vocab)``, of any floating dtype; -inf is allowed, but not everywhere in a row.
 
@@ -21,7 +26,25 @@ def log_probs(logits: Tensor) -> Tensor:
         ``(..., vocab)``.
     """
     dtype = torch.promote_types(logits.dtype, torch.float32)
-    return F.log_softmax(logits, dim=-1, dtype=dtype).clamp(min=LOG_PROB_FLOOR)
+    return floored(F.log_softmax(logits, dim=-1, dtype=dtype))
+
+
+def floored(log_probs: Tensor) -> Tensor:
+    """The same, none below ``LOG_PROB_FLOOR``, with the gradient of what was given."""
+    result: Tensor = _Floor.apply(log_probs)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Floor(torch.autograd.Function):
+    """A clamp, whose own gradient would be 0 below the floor; a difference of detached values would be inf - inf."""
+
+    @staticmethod
+    def forward(ctx, log_probs):  # type: ignore[no-untyped-def]
+        return log_probs.clamp(min=LOG_PROB_FLOOR)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        return gradient
 
 
 def at_ids(log_probs: Tensor, ids: Tensor) -> Tensor:

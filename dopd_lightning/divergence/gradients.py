@@ -18,12 +18,9 @@ import torch
 from torch import Tensor
 
 from dopd_lightning.divergence.dense import compare, sampled
-from dopd_lightning.divergence.distribution import LOG_PROB_FLOOR, log_probs
+from dopd_lightning.divergence.distribution import EXCLUDED, LOG_PROB_FLOOR, log_probs
 from dopd_lightning.divergence.term import Divergence, Kind
 from dopd_lightning.divergence.workspace import blocks, log_sum_exp
-
-EXCLUDED = -1e30
-"""In place of a logit: its probability is exactly 0, and a product with that is 0, which for -inf it is not."""
 
 
 def full_(student: Tensor, target: Tensor, kind: Kind, beta: float) -> Tensor:
@@ -118,7 +115,7 @@ def outcomes(student: Tensor, target: Tensor, kind: Kind, beta: float) -> tuple[
     """A divergence over few outcomes.
 
     Args:
-        student: ``(n, outcomes)``, logits.
+        student: ``(n, outcomes)``, logits. Where all are -inf, the outcomes count as equally likely.
         target: ``(n, outcomes)``, logits.
         kind: the divergence.
         beta: of ``js``.
@@ -126,7 +123,7 @@ def outcomes(student: Tensor, target: Tensor, kind: Kind, beta: float) -> tuple[
     Returns:
         The divergences ``(n,)``, and their gradient by ``student`` ``(n, outcomes)``.
     """
-    student = student.detach().requires_grad_()
+    student = student.detach().clamp(min=EXCLUDED).requires_grad_()
     value = compare(log_probs(student), log_probs(target), kind, beta)
     return value.detach(), torch.autograd.grad(value.sum(), student)[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from dopd_lightning.divergence.distribution import at_ids, check_same_shape, entropy, log_probs
@@ -47,8 +48,10 @@ class LogitScores:
 
     @property
     def loss_logits(self) -> Tensor:
-        """``(batch, response, vocab)``, at the loss temperature."""
-        return self.logits if self.temperature == 1 else self.logits / self.temperature
+        """``(batch, response, vocab)``, at the loss temperature; 16 bits are widened before the division."""
+        if self.temperature == 1:
+            return self.logits
+        return self.logits.to(torch.promote_types(self.logits.dtype, torch.float32)) / self.temperature
 
     def _log_probs(self) -> Tensor:
         return log_probs(self.logits.detach()[self.mask])

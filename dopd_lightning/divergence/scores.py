@@ -161,13 +161,15 @@ class Scores:
     def _note(self, tokens: Tensor, rows: Tensor) -> None:
         """Note what is to be known, and turn logits ``(n, vocab)`` into log-probabilities at the loss temperature."""
         ids = self.ids[tokens]
-        normalizer = normalize_(rows)
-        self._logp[tokens] = at_ids(rows, ids)
+        normalizer = subtract_normalizer_(rows)
+        self._logp[tokens] = at_ids(rows, ids).clamp_(min=LOG_PROB_FLOOR)
         self._entropy[tokens] = 0
         for (block,) in blocks(rows):
-            self._entropy[tokens] -= (block.exp() * block).sum(-1)
+            floored = block.clamp(min=LOG_PROB_FLOOR)
+            self._entropy[tokens] -= (floored.exp() * floored).sum(-1)
         if self.temperature != 1:
-            normalizer = normalizer / self.temperature + normalize_(rows.div_(self.temperature))
+            normalizer = normalizer / self.temperature + subtract_normalizer_(rows.div_(self.temperature))
+        rows.clamp_(min=LOG_PROB_FLOOR)
         self._normalizer[tokens] = normalizer
         self._loss_logp[tokens] = at_ids(rows, ids)
         if self.top_k:
@@ -186,8 +188,14 @@ def _as_factor(states: Tensor, head: Head) -> Tensor:
     return states.to(torch.promote_types(states.dtype, head.weight.dtype))
 
 
-def normalize_(rows: Tensor) -> Tensor:
+def normalize_(rows: Tensor) -> None:
+    """Turn logits ``(n, vocab)`` into log-probabilities, none below the floor, in place."""
+    subtract_normalizer_(rows)
+    rows.clamp_(min=LOG_PROB_FLOOR)
+
+
+def subtract_normalizer_(rows: Tensor) -> Tensor:
     """Turn logits ``(n, vocab)`` into log-probabilities in place; returns what was subtracted, ``(n,)``."""
     normalizer = log_sum_exp(rows, rows.amax(-1, keepdim=True))
-    rows.sub_(normalizer).clamp_(min=LOG_PROB_FLOOR)
+    rows.sub_(normalizer)
     return normalizer.squeeze(-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -325,19 +325,50 @@ def test_masked_tokens_are_never_read(poison):
     assert_equal(dirty_result, clean, 0.0)
 
 
-def test_outcomes_that_the_head_excludes_leave_everything_finite():
-    case = Case(bias=True)
-    for role in ROLES:
-        bias = case.heads[role].bias.detach().clone()
-        bias[2 if role == "student" else 5] = -torch.inf
-        case.heads[role] = Head(case.heads[role].weight, bias.requires_grad_(), vocabulary_size=11)
-    case.ids[case.ids == 2] = 3  # the student never samples what it excludes
-    for divergence in DIVERGENCES:
-        terms = [term_of(case, "teacher", divergence)]
-        found, expected = case.fused(terms, top_k=4), case.dense(terms)
-        same = 2 if divergence.kind == "forward_kl" else 4  # infinite, and so the floor's: its gradient means nothing
-        assert_equal(found[:same], expected[:same], 1e-7)
-        assert all(each.isfinite().all() for each in found)
+@settings(max_examples=150, deadline=None)
+@given(
+    vocabulary=st.integers(1, 5),
+    seed=st.integers(0, 10**6),
+    excluded=st.sampled_from([0.0, 0.5, 1.0]),
+    spread=st.sampled_from([1.0, 1e3, 1e5]),
+    temperature=st.sampled_from([0.01, 1.0, 100.0]),
+    target=st.integers(0, len(TARGETS)),
+    divergence=st.sampled_from(DIVERGENCES),
+    table=st.sampled_from([0, 5]),
+)
+def test_extremes_equal_the_dense_ones(vocabulary, seed, excluded, spread, temperature, target, divergence, table):
+    """Tokens that heads exclude (all but one, too), logits and temperatures of any size, hardly any vocabulary."""
+    divergence = replace(divergence, top_k=min(divergence.top_k, vocabulary))
+    # Among tokens that are all below the floor, only some of the ways know which is the likelier.
+    assume(divergence.tail == "bucket" or spread / temperature <= 1e3)
+    case = Case(vocabulary=vocabulary, seed=seed, bias=True, spread=spread)
+    generator = torch.Generator().manual_seed(seed)
+    for role, head in case.heads.items():
+        bias, kept = head.bias.detach().clone(), torch.randint(vocabulary, (), generator=generator)
+        bias[(torch.rand(len(bias), generator=generator) < excluded) & (torch.arange(len(bias)) != kept)] = -torch.inf
+        case.heads[role] = Head(head.weight, bias.requires_grad_(), vocabulary_size=vocabulary)
+    case.ids = case.logits("student").argmax(-1)  # which the student may have sampled
+    terms = [term_of(case, TARGETS[target], divergence, seed)] if target < len(TARGETS) else terms_of(case, [(5, 0)])
+    found, expected = case.fused(terms, temperature=temperature, top_k=table), case.dense(terms, "rollout", temperature)
+    assert all(each.isfinite().all() for each in found)
+    for a, b in zip(found, expected, strict=True):
+        assert_equal([a], [b], 1e-9 * max(1.0, b.detach().abs().max().item()))
+
+
+@pytest.mark.parametrize("excluded", [-torch.inf, -3e4])
+def test_a_student_comes_back_from_excluding_what_the_target_says(excluded):
+    """The value stops at the floor, and the gradient of forward KL is p - q there as elsewhere."""
+    case = Case(vocabulary=3, bias=True, spread=0.0)
+    for role, of_token in (("student", excluded), ("teacher", 3e4)):
+        bias = torch.tensor([0.0, of_token, 0.0, *([0.0] * 9)], dtype=torch.float64)
+        case.heads[role] = Head(case.heads[role].weight, bias[: len(case.heads[role].weight)], vocabulary_size=3)
+    case.heads["student"].bias.requires_grad_()
+    case.mask[:] = True
+    term = Term("a", "teacher", Divergence(kind="forward_kl"), case.mask.double())
+    for loss, per_token, *_, of_bias in (case.fused([term]), case.dense([term])):
+        assert loss.item() == pytest.approx(1e4)
+        assert of_bias[:3].tolist() == pytest.approx([0.5, -1, 0.5])
+        assert per_token.isfinite().all()
 
 
 def test_a_second_backward_is_refused():

@@ -26,6 +26,12 @@ def test_statistics_are_at_temperature_1_and_the_losses_logits_at_the_losses():
     assert LogitScores(logits(), IDS, MASK).loss_logits.equal(logits())
 
 
+def test_16_bit_logits_are_divided_by_the_temperature_in_32_bits():
+    given = torch.tensor([[[30.0, 60000.0]]], dtype=torch.float16)
+    scores = LogitScores(given, torch.tensor([[0]]), torch.tensor([[1]]), temperature=0.7)
+    assert scores.loss_logits.tolist() == [[[pytest.approx(30 / 0.7, rel=1e-6), pytest.approx(6e4 / 0.7, rel=1e-6)]]]
+
+
 def test_only_the_losses_logits_have_a_graph():
     given = logits().requires_grad_()
     scores = LogitScores(given, IDS, MASK, temperature=0.5)
