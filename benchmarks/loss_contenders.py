@@ -9,7 +9,7 @@ from unittest.mock import patch
 import torch
 
 from dopd_lightning.divergence import Scores, loss_of
-from dopd_lightning.fusion import DOPD, Teacher, TokenStatistics, dopd
+from dopd_lightning.fusion import DOPD, Teacher, TokenStatistics, dopd, tables_of
 from dopd_lightning.fusion.routing import Regime
 from dopd_lightning.head import Head
 
@@ -94,7 +94,7 @@ def ours(name: str, rule: DOPD | Teacher) -> LossContender:
             "reference": (inputs.reference, inputs.student_weight),
         }
         scores = {
-            role: Scores(states, Head(weight), inputs.response_ids, inputs.mask, top_k=rule.tables.get(role, 0))
+            role: Scores(states, Head(weight), inputs.response_ids, inputs.mask, top_k=tables_of(rule).get(role, 0))
             for role, (states, weight) in policies.items()
             if role == "student" or role in rule.needs
         }

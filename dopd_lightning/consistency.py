@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 import lightning as L
@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.data import Example, Verifier, get_verifier
-from dopd_lightning.divergence import Reduction
+from dopd_lightning.divergence import Reduction, Term
 from dopd_lightning.errors import ConfigError, check_choice, check_range
-from dopd_lightning.fusion import FusionRule
+from dopd_lightning.fusion import FusionRule, terms_of
 from dopd_lightning.policies import (
     Reference,
     check_same_tokenizer,
@@ -44,7 +44,7 @@ def check_settings(
     check_range("loss_temperature", loss_temperature, above=0)
     check_range("loss_memory", loss_memory, above=0)
     get_verifier(verifier)
-    check_sampled_support(fusion, rollout, loss_temperature)
+    check_sampled_support(terms_of(fusion), rollout, loss_temperature)
 
 
 def check_teacher_given(teacher: object, fusion: FusionRule, rollout: Rollout) -> None:
@@ -58,13 +58,13 @@ def check_teacher_given(teacher: object, fusion: FusionRule, rollout: Rollout) -
             raise ConfigError(f"teacher: there is none, but the {who} needs one; give a model, or choose another {who}")
 
 
-def check_sampled_support(fusion: FusionRule, rollout: Rollout, loss_temperature: float) -> None:
+def check_sampled_support(terms: Iterable[Term], rollout: Rollout, loss_temperature: float) -> None:
     """Refuse ``support=sampled`` where responses are no samples of the distribution in the loss: it would be biased.
 
     Raises:
         ConfigError: naming the setting.
     """
-    if getattr(fusion, "support", None) != "sampled":
+    if all(term.divergence.support != "sampled" for term in terms):
         return
     if not rollout.student_writes:
         raise ConfigError(
@@ -85,11 +85,11 @@ def check_top_k(fusion: FusionRule, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse a support larger than the vocabulary; this needs no model loaded.
 
     Raises:
-        ConfigError: if the rule takes a top-K, and its ``top_k`` is above the number of tokens.
+        ConfigError: if a term of the rule takes a top-K, and its ``top_k`` is above the number of tokens.
     """
-    top_k, size = getattr(fusion, "top_k", 0), max(tokenizer.get_vocab().values()) + 1
-    takes_top_k = getattr(fusion, "support", None) in ("top_k", None)  # None: DOPD's regimes have supports of their own
-    if takes_top_k and top_k > size:
+    top_ks = [term.divergence.top_k for term in terms_of(fusion) if term.divergence.support == "top_k"]
+    top_k, size = max(top_ks, default=0), max(tokenizer.get_vocab().values()) + 1
+    if top_k > size:
         raise ConfigError(f"fusion.top_k: {top_k} is above the vocabulary of {size} tokens; choose at most that")
 
 

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.consistency import (
     check_policies,
+    check_sampled_support,
     check_settings,
     check_teacher_given,
     check_trainer,
@@ -148,7 +150,8 @@ class DOPDModule(Evaluation, Resuming):
         pad = self.tokenizer.pad_token_id
         self.pad_id: int = pad if pad is not None else self.eos_ids[0]
         scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
-        self._supervision = Supervision(self.fusion, scoring, reduction)
+        check = partial(check_sampled_support, rollout=self.rollout, loss_temperature=loss_temperature)
+        self._supervision = Supervision(self.fusion, scoring, reduction, check)
         self._wanted: tuple[int, int | None] | None = None
         self._warned = False
         self._step_metrics = StepMetrics()

@@ -5,12 +5,17 @@ Every process has to call each of them, at the same place: one that has nothing 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 T = TypeVar("T")
+
+_alone = ContextVar("alone", default=False)
 
 
 def number_of_processes() -> int:
@@ -42,5 +47,15 @@ def first_process(value: T) -> T:
     return values[0]
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, this process does without the others, which need not enter."""
+    before = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(before)
+
+
 def _several() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not _alone.get() and torch.distributed.is_available() and torch.distributed.is_initialized()

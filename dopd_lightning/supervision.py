@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from dopd_lightning.details import token_details
-from dopd_lightning.divergence import Reduction, loss_of
-from dopd_lightning.fusion import FusionRule, Thresholds, TokenStatistics
+from dopd_lightning.divergence import Reduction, Term, loss_of
+from dopd_lightning.fusion import FusionRule, Thresholds, TokenStatistics, tables_of
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.scoring import Scoring
 from dopd_lightning.views import Responses, View
@@ -31,10 +31,14 @@ class Supervision:
         fusion: the rule.
         scoring: of responses, by policies.
         reduction: ``rollout`` or ``token``.
+        check: refuses terms that would be wrong, before they become a loss.
     """
 
-    def __init__(self, fusion: FusionRule, scoring: Scoring, reduction: Reduction) -> None:
-        self.fusion, self.scoring, self.reduction = fusion, scoring, reduction
+    def __init__(
+        self, fusion: FusionRule, scoring: Scoring, reduction: Reduction, check: Callable[[Sequence[Term]], None]
+    ) -> None:
+        self.fusion, self.scoring, self.reduction, self.check = fusion, scoring, reduction, check
+        self.tables = tables_of(fusion)
 
     def __call__(
         self,
@@ -53,11 +57,12 @@ class Supervision:
             wanted: details.
             thresholds: for a rule that routes, instead of means over these responses.
         """
-        sources = self.scoring(policies, views, responses, getattr(self.fusion, "tables", {}))
+        sources = self.scoring(policies, views, responses, self.tables)
         student = sources.pop("student")
         teacher, reference = sources.get("teacher"), sources.get("reference")
         statistics = TokenStatistics(responses.mask, responses.ids, student, teacher, reference, thresholds)
         supervision = self.fusion(statistics)
+        self.check(supervision.terms)
         loss, per_token = loss_of(student, sources, supervision.terms, self.reduction)
         details = None
         if wanted is not None:

@@ -9,8 +9,9 @@ import peft
 import pytest
 from transformers import GenerationConfig
 
+from dopd_lightning.divergence import Divergence, Term
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.fusion import DOPD, Data, Reference, Teacher
+from dopd_lightning.fusion import DOPD, Data, Reference, Supervision, Teacher
 from dopd_lightning.module import DOPDModule
 from dopd_lightning.policies import Reference as ReferencePolicy
 from dopd_lightning.policies import load_policy, new_tokenizer
@@ -159,6 +160,34 @@ def test_the_sampled_support_needs_plain_samples_of_the_student(make, make_polic
     make(teacher=make_policy(1), fusion=rule(support="sampled", top_k=8), rollout=StudentRollout())
     with pytest.raises(ConfigError, match=r"module\.loss_temperature: 2\.0 makes the loss one of another distribution"):
         make(teacher=make_policy(1), fusion=rule(support="sampled", top_k=8), loss_temperature=2.0)
+
+
+class OfTheUsers:
+    """A rule with no field that says so: its terms are the given one, from the so-manieth call on."""
+
+    needs = frozenset({"teacher"})
+
+    def __init__(self, divergence, first=1):
+        self.divergence, self.first, self.calls = divergence, first, 0
+
+    def __call__(self, statistics):
+        self.calls += 1
+        divergence = self.divergence if self.calls >= self.first else Divergence()
+        return Supervision([Term("mine", "teacher", divergence, statistics.mask.float())])
+
+
+def test_what_a_rule_builds_is_looked_at_and_not_its_fields(make, make_policy):
+    sampled, data = Divergence(support="sampled"), DatasetRollout()
+    with pytest.raises(ConfigError, match="'sampled' needs responses that the student wrote"):
+        make(teacher=make_policy(1), fusion=OfTheUsers(sampled), rollout=data)
+    make(teacher=make_policy(1), fusion=OfTheUsers(sampled))
+    late = make(teacher=make_policy(1), fusion=OfTheUsers(sampled, first=2), rollout=data)
+    batch = [{"prompt": "Add 1 2.", "privileged": "1", "completion": "3"}]
+    late.training_step(batch, 0)
+    with pytest.raises(ConfigError, match="'sampled' needs responses that the student wrote"):
+        late.training_step(batch, 1)
+    with pytest.raises(ConfigError, match=r"top_k: 5000 is above"):
+        make(teacher=make_policy(1), fusion=OfTheUsers(Divergence(support="top_k", top_k=5000)))
 
 
 def test_a_teacher_that_ends_its_texts_otherwise_is_warned_of(make, make_policy, tokenizer):

@@ -6,6 +6,7 @@ from dopd_lightning.fusion.dopd import DOPD
 from dopd_lightning.fusion.entropy_aware import EntropyAware
 from dopd_lightning.fusion.importance import Importance
 from dopd_lightning.fusion.mixture import Mixture
+from dopd_lightning.fusion.probe import tables_of, terms_of
 from dopd_lightning.fusion.product import Product
 from dopd_lightning.fusion.prune import Prune
 from dopd_lightning.fusion.reference import Reference
@@ -32,5 +33,7 @@ __all__ = [
     "TokenStatistics",
     "advantage_gap",
     "route",
+    "tables_of",
+    "terms_of",
     "thresholds",
 ]

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple, get_args
 from dopd_lightning.divergence.term import Divergence, Kind, Source, Support, Tail, Term, TopKOf
 from dopd_lightning.errors import ConfigError, check_choice, check_range
 from dopd_lightning.fusion.routing import NORMALIZE, OUTLIER_FRACTION, Normalize, Regime, check_routing, routing
-from dopd_lightning.fusion.rule import Supervision, table_sizes
+from dopd_lightning.fusion.rule import Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 
 
@@ -106,13 +106,6 @@ class DOPD:
             top_k_of=self.top_k_of,
             tail=self.tail,
         )
-
-    @property
-    def tables(self) -> dict[str, int]:
-        """See `FusionRule`."""
-        rows = [row for regime, row in self._table.items() if regime.name in self.regimes]
-        sizes = [table_sizes(self._divergence(row), self.source or row.source) for row in rows]
-        return {role: size for each in sizes for role, size in each.items()}
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
         regimes, limits = routing(

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from dopd_lightning.divergence.term import Divergence, Kind, Support, Tail, Term, TopKOf
 from dopd_lightning.errors import check_range
-from dopd_lightning.fusion.rule import Supervision, table_sizes
+from dopd_lightning.fusion.rule import Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 
 
@@ -43,11 +43,6 @@ class EntropyAware:
 
     def _divergence(self, kind: Kind) -> Divergence:
         return Divergence(kind=kind, support=self.support, top_k=self.top_k, top_k_of=self.top_k_of, tail=self.tail)
-
-    @property
-    def tables(self) -> dict[str, int]:
-        """See `FusionRule`."""
-        return table_sizes(self._divergence("reverse_kl"), "teacher")
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
         unsure = statistics.mask & (statistics.teacher_entropy > self.threshold)

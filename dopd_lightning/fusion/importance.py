@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from dopd_lightning.divergence.term import Source, Term
+from dopd_lightning.divergence.term import Term
 from dopd_lightning.errors import check_range
 from dopd_lightning.fusion.ranking import largest
 from dopd_lightning.fusion.rule import Supervision
@@ -33,7 +33,6 @@ class Importance(UniformDivergence):
     keep: float = 0.5
 
     needs: ClassVar[frozenset[str]] = frozenset({"teacher"})
-    sources: ClassVar[tuple[Source, ...]] = ("teacher",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from dopd_lightning.divergence.term import Source, Term
+from dopd_lightning.divergence.term import Term
 from dopd_lightning.errors import check_choice, check_range
 from dopd_lightning.fusion.ranking import largest
 from dopd_lightning.fusion.rule import Supervision
@@ -32,7 +32,6 @@ class Prune(UniformDivergence):
     fraction: float = 0.2
 
     needs: ClassVar[frozenset[str]] = frozenset({"teacher", "reference"})
-    sources: ClassVar[tuple[Source, ...]] = ("teacher",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

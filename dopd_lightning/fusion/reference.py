@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dopd_lightning.divergence.term import Source, Term
+from dopd_lightning.divergence.term import Term
 from dopd_lightning.fusion.rule import Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 from dopd_lightning.fusion.uniform import UniformDivergence
@@ -20,7 +20,6 @@ class Reference(UniformDivergence):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"reference"})
-    sources: ClassVar[tuple[Source, ...]] = ("reference",)
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
         return Supervision([Term("reference", "reference", self.divergence, statistics.mask.float())])

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from dopd_lightning.divergence.term import Divergence, Term
+from dopd_lightning.divergence.term import Term
 from dopd_lightning.fusion.routing import Thresholds
 from dopd_lightning.fusion.statistics import TokenStatistics
 
@@ -27,21 +27,10 @@ class Supervision:
     thresholds: Thresholds | None = None
 
 
-def table_sizes(divergence: Divergence, *sources: str) -> dict[str, int]:
-    """Whose likeliest tokens are worth keeping, and how many, for a divergence from each of ``sources``."""
-    if divergence.support != "top_k" or not sources:
-        return {}
-    if divergence.top_k_of == "target":
-        return dict.fromkeys(sources, divergence.top_k)
-    # The student's: only a renormalized term does without the rest of its distribution.
-    return {"student": divergence.top_k} if divergence.tail == "renormalize" else {}
-
-
 class FusionRule(Protocol):
     """Turns the statistics of a batch's response tokens into supervision for each. Any such callable is a rule.
 
-    It may also have an attribute ``tables``: of which policies its terms compare top-K distributions, and the K, as
-    `table_sizes` makes it. Their likeliest tokens are then kept from the pass that scores them, and need no second one.
+    It is also called, or rather a copy of it, on made-up tokens, before training: see `terms_of`.
     """
 
     @property

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from dopd_lightning.divergence.term import Divergence, Kind, Source, Support, Tail, TopKOf
-from dopd_lightning.fusion.rule import table_sizes
+from dopd_lightning.divergence.term import Divergence, Kind, Support, Tail, TopKOf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +15,6 @@ class UniformDivergence:
         ConfigError: for an unknown choice or a number out of range.
     """
 
-    sources: ClassVar[tuple[Source, ...]] = ()  # those that are a target by themselves
-
     kind: Kind = Divergence.kind
     beta: float = Divergence.beta
     support: Support = Divergence.support
@@ -28,11 +24,6 @@ class UniformDivergence:
 
     def __post_init__(self) -> None:
         _ = self.divergence  # building it checks the fields
-
-    @property
-    def tables(self) -> dict[str, int]:
-        """See `FusionRule`."""
-        return table_sizes(self.divergence, *self.sources)
 
     @property
     def divergence(self) -> Divergence:

@@ -26,6 +26,7 @@ from dopd_lightning.fusion import (
     Supervision,
     Teacher,
     TokenStatistics,
+    tables_of,
 )
 from dopd_lightning.head import Head
 
@@ -79,7 +80,7 @@ class Batch:
 
     def by_states(self, rule: FusionRule) -> TokenStatistics:
         """Scored as the module scores: with the rule's tables, and without the sources that it does not need."""
-        tables = getattr(rule, "tables", {})
+        tables = tables_of(rule)
 
         def score(role: str) -> Scores:
             settings = {"top_k": tables.get(role, 0), "temperature": self.temperature, "memory": 0.001}
