@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lightning as L
 
+from dopd_lightning.ends import ends_named
 from dopd_lightning.errors import check_choice
 from dopd_lightning.module import DOPDModule
 from dopd_lightning.policies import has_adapters, merged
@@ -36,7 +37,8 @@ def save_student(module: DOPDModule, folder: str | os.PathLike[str], adapters: s
     weights = whole_weights(student)
     if module.global_rank == 0:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        student.save_pretrained(folder, state_dict=weights)
+        with ends_named(student, module.eos_ids):
+            student.save_pretrained(folder, state_dict=weights)
         module.tokenizer.save_pretrained(folder)
 
 

@@ -20,7 +20,6 @@ from dopd_lightning.fusion import FusionRule, terms_of
 from dopd_lightning.policies import (
     Reference,
     check_same_tokenizer,
-    end_of_sequence_ids,
     shared_vocabulary_size,
     tokenizer_of,
 )
@@ -98,7 +97,7 @@ def check_policies(
     tokenizer: PreTrainedTokenizerBase,
     tokenizers: dict[str, PreTrainedTokenizerBase | str | None],
     fusion: FusionRule,
-) -> int:
+) -> tuple[int, dict[str, PreTrainedTokenizerBase]]:
     """Check that the policies can be compared token by token, and that the settings suit them.
 
     Args:
@@ -108,11 +107,12 @@ def check_policies(
         fusion: its ``top_k`` must be within the vocabulary.
 
     Returns:
-        The number of real tokens, which all share.
+        The number of real tokens, which all share; and the tokenizers of those that have one, by role.
 
     Raises:
         ConfigError: for parts that do not fit.
     """
+    found = {"student": tokenizer}
     for number, (role, policy) in enumerate(policies.items()):
         if not isinstance(policy, PreTrainedModel):  # peft's wrapper, say, which is none
             raise ConfigError(
@@ -128,14 +128,11 @@ def check_policies(
             _check_two_models(role, policy, other, policies[other])
         if role != "student" and (tokenizers.get(role) is not None or policy.name_or_path):
             # A model built in memory has no tokenizer of its own: the vocabulary sizes are all that can be compared.
-            own = tokenizer_of(policy, tokenizers.get(role))
-            check_same_tokenizer(tokenizer, own, role)
-            if role == "teacher":
-                ends = end_of_sequence_ids(policies["student"], tokenizer)
-                _warn_of_other_ends(end_of_sequence_ids(policy, own), ends)
+            found[role] = tokenizer_of(policy, tokenizers.get(role))
+            check_same_tokenizer(tokenizer, found[role], role)
     size = shared_vocabulary_size(tokenizer, policies)
     check_top_k(fusion, tokenizer)
-    return size
+    return size, found
 
 
 def _check_two_models(role: str, policy: PreTrainedModel, other: str, other_policy: PreTrainedModel) -> None:
@@ -169,15 +166,6 @@ def check_two_sources(teacher: PreTrainedModel | None, reference: Reference, stu
         raise ConfigError(
             "reference.kind: 'snapshot' is the student before training, and so is the teacher, its base: their gap "
             "is 0 at every token; choose another reference or teacher"
-        )
-
-
-def _warn_of_other_ends(teacher: list[int], student: list[int]) -> None:
-    if not set(teacher) & set(student):
-        rank_zero_warn(
-            f"teacher and student end their texts with different tokens (ids {teacher} and {student}): the student's "
-            "decide where a response ends, and a teacher that finds them unlikely teaches it to go on. Choose two "
-            "models that end alike, or set the student's generation_config.eos_token_id to both"
         )
 
 

@@ -56,7 +56,7 @@ class Evaluation(L.LightningModule):
             self._synchronise()
         with evaluating(policy):
             written = self._write(policy, prompts, greedy)
-        return self.tokenizer.batch_decode(written, skip_special_tokens=True)
+        return self.tokenizer.batch_decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def _write(self, policy: PreTrainedModel, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
         """One response of the policy to each prompt, in eval mode; the student's by its engine."""

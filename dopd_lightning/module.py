@@ -27,6 +27,7 @@ from dopd_lightning.consistency import (
 )
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
 from dopd_lightning.divergence import LOSS_MEMORY, Reduction
+from dopd_lightning.ends import find_ends
 from dopd_lightning.errors import DataError
 from dopd_lightning.evaluation import Evaluation
 from dopd_lightning.fusion import DOPD, FusionRule, Thresholds
@@ -37,7 +38,6 @@ from dopd_lightning.policies import (
     Reference,
     as_reference,
     checkpoint_activations,
-    end_of_sequence_ids,
     evaluating,
     freeze,
     load_policy,
@@ -138,7 +138,7 @@ class DOPDModule(Evaluation, Resuming):
         if self.reference.kind == "model":
             policies["reference"] = self.reference.policy(self.student)
         tokenizers = {"teacher": teacher_tokenizer, "reference": reference_tokenizer}
-        self.vocabulary_size = check_policies(policies, self.tokenizer, tokenizers, self.fusion)
+        self.vocabulary_size, found = check_policies(policies, self.tokenizer, tokenizers, self.fusion)
         check_two_sources(self.teacher, self.reference, self.student)
         room = room_for_prompt({role: policy.config for role, policy in policies.items()}, self.rollout, self.engine)
         self.prompt_limit = min(self.prompt_format.max_tokens, room)
@@ -146,12 +146,13 @@ class DOPDModule(Evaluation, Resuming):
         if activation_checkpointing:
             checkpoint_activations(self.student)
 
-        self.eos_ids = end_of_sequence_ids(self.student, self.tokenizer)
+        self.ends = find_ends(policies, found, self.prompt_format, self.vocabulary_size)
+        self.eos_ids = self.ends.ids
         pad = self.tokenizer.pad_token_id
         self.pad_id: int = pad if pad is not None else self.eos_ids[0]
         scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
         check = partial(check_sampled_support, rollout=self.rollout, loss_temperature=loss_temperature)
-        self._supervision = Supervision(self.fusion, scoring, reduction, check)
+        self._supervision = Supervision(self.fusion, scoring, reduction, self.eos_ids, check)
         self._wanted: tuple[int, int | None] | None = None
         self._warned = False
         self._step_metrics = StepMetrics()
@@ -263,6 +264,7 @@ class DOPDModule(Evaluation, Resuming):
             student_prompts=prompts["student"],
             teacher_prompts=prompts["teacher"],
             completions=[example.get("completion") for example in examples],
+            completion_ends=[self.ends.behind(example) for example in examples],
             tokenizer=self.tokenizer,
             eos_ids=self.eos_ids,
             pad_id=self.pad_id,

@@ -31,13 +31,19 @@ class Supervision:
         fusion: the rule.
         scoring: of responses, by policies.
         reduction: ``rollout`` or ``token``.
+        end_ids: tokens that end a response.
         check: refuses terms that would be wrong, before they become a loss.
     """
 
     def __init__(
-        self, fusion: FusionRule, scoring: Scoring, reduction: Reduction, check: Callable[[Sequence[Term]], None]
+        self,
+        fusion: FusionRule,
+        scoring: Scoring,
+        reduction: Reduction,
+        end_ids: Sequence[int],
+        check: Callable[[Sequence[Term]], None],
     ) -> None:
-        self.fusion, self.scoring, self.reduction, self.check = fusion, scoring, reduction, check
+        self.fusion, self.scoring, self.reduction, self.end_ids, self.check = fusion, scoring, reduction, end_ids, check
         self.tables = tables_of(fusion)
 
     def __call__(
@@ -60,7 +66,9 @@ class Supervision:
         sources = self.scoring(policies, views, responses, self.tables)
         student = sources.pop("student")
         teacher, reference = sources.get("teacher"), sources.get("reference")
-        statistics = TokenStatistics(responses.mask, responses.ids, student, teacher, reference, thresholds)
+        statistics = TokenStatistics(
+            responses.mask, responses.ids, student, teacher, reference, thresholds, self.end_ids
+        )
         supervision = self.fusion(statistics)
         self.check(supervision.terms)
         loss, per_token = loss_of(student, sources, supervision.terms, self.reduction)

@@ -25,7 +25,12 @@ class SoftRouting(DOPD):
     def __call__(self, statistics: TokenStatistics) -> Supervision:
         teacher, reference = statistics.teacher_logp, statistics.reference_logp
         regimes, limits = routing(
-            teacher, reference, statistics.mask, outlier_fraction=self.outlier_fraction, limits=statistics.thresholds
+            teacher,
+            reference,
+            statistics.mask,
+            outlier_fraction=self.outlier_fraction,
+            limits=statistics.thresholds,
+            averaged=self._averaged(statistics),
         )
         large = _share(advantage_gap(teacher, reference), limits.gap)
         likely = _share(teacher.exp() + reference.exp(), limits.teacher_prob + limits.reference_prob)
@@ -55,7 +60,7 @@ class MedianRouting(DOPD):
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
         if statistics.thresholds is None:
-            mask = statistics.mask
+            mask = self._averaged(statistics)
             teacher, reference = statistics.teacher_logp[mask], statistics.reference_logp[mask]
             values = torch.stack([advantage_gap(teacher, reference), teacher.exp(), reference.exp()], dim=1)
             everyones = torch.cat(gathered_objects(values.cpu()))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import peft
 import pytest
-from transformers import GenerationConfig
 
 from dopd_lightning.divergence import Divergence, Term
 from dopd_lightning.errors import ConfigError
@@ -188,16 +187,6 @@ def test_what_a_rule_builds_is_looked_at_and_not_its_fields(make, make_policy):
         late.training_step(batch, 1)
     with pytest.raises(ConfigError, match=r"top_k: 5000 is above"):
         make(teacher=make_policy(1), fusion=OfTheUsers(Divergence(support="top_k", top_k=5000)))
-
-
-def test_a_teacher_that_ends_its_texts_otherwise_is_warned_of(make, make_policy, tokenizer):
-    base, base_tokenizer = make_policy(1, eos_token_id=5), copy.deepcopy(tokenizer)
-    base_tokenizer.eos_token = tokenizer.convert_ids_to_tokens(5)
-    base.generation_config = GenerationConfig(eos_token_id=5)
-    with pytest.warns(UserWarning, match=rf"ids \[5\] and \[{tokenizer.eos_token_id}\]\): the student's decide"):
-        make(teacher=base, teacher_tokenizer=base_tokenizer)
-    base.generation_config = GenerationConfig(eos_token_id=[5, tokenizer.eos_token_id])
-    make(teacher=base, teacher_tokenizer=base_tokenizer)  # it may end there, too
 
 
 def test_padding_falls_back_on_the_end_of_sequence_token(make, make_policy, tokenizer):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from itertools import islice
 from typing import Any, Required, TypedDict, cast
 
 from dopd_lightning.errors import ConfigError, DataError, check_choice
@@ -40,34 +42,88 @@ class Example(TypedDict, total=False):
 OPTIONAL_FIELDS = ("privileged", "answer", "completion")
 FIELDS = ("prompt", *OPTIONAL_FIELDS)
 
+ANSWERING_ROLES = ("assistant", "model")
+"""Roles of the one who answers: a chat that ends with a message of theirs is answered already."""
+
+_PAIRED = ("chosen", "rejected")
+_SEEN_OR_HEARD = ("image", "images", "video", "videos", "audio", "audios")
+
 
 def check_example(raw: object, where: str) -> Example:
     """Return ``raw`` as an example.
+
+    The answer at the end of a chat becomes the ``completion``, as data for supervised fine-tuning has it.
 
     Args:
         raw: anything that a file or a dataloader may hold.
         where: the place named in errors, such as ``train.jsonl, line 7``.
 
     Raises:
-        DataError: if it is not an object with a ``prompt``, or a field has the wrong type.
+        DataError: if it is not an object with a ``prompt``, a field has the wrong type, or holds what no model here
+            reads (pictures, pairs of answers, half a character).
     """
     if not isinstance(raw, Mapping):
         raise DataError(f"{where}: expected an object with a 'prompt', found {shortened(raw)}")
     if "prompt" not in raw:
-        raise DataError(f"{where}: no 'prompt' among the keys {', '.join(map(repr, raw)) or '(none)'}")
+        raise DataError(f"{where}: no 'prompt' among the keys {listed(raw)}; columns={{prompt: …}} says which it is")
+    _check_meaning(raw, where)
     _check_prompt(raw["prompt"], where)
     for field in ("privileged", "completion"):
         if not isinstance(raw.get(field), str | None):
             raise DataError(f"{where}: {field!r} must be text or null, found {shortened(raw[field])}")
-    if not isinstance(raw.get("answer"), str | int | float | None) or isinstance(raw.get("answer"), bool):
-        raise DataError(f"{where}: 'answer' must be text, a number or null, found {shortened(raw['answer'])}")
-    return cast(Example, dict(raw))
+    answer = raw.get("answer")
+    if not isinstance(answer, str | int | float | None) or isinstance(answer, bool):
+        raise DataError(f"{where}: 'answer' must be text, a number or null, found {shortened(answer)}")
+    if isinstance(answer, float) and not math.isfinite(answer):
+        raise DataError(f"{where}: 'answer' must be a finite number, found {answer}")
+    for field in FIELDS:
+        check_characters(raw.get(field), f"{where}: {field!r}")
+    return _with_answer_apart(cast(Example, dict(raw)), where)
+
+
+def _check_meaning(raw: Mapping[str, Any], where: str) -> None:
+    """Refuse fields that would silently be left out of what is learned."""
+    pair = [name for name in _PAIRED if _is_given(raw.get(name))]
+    if "chosen" in pair or (pair and not _is_given(raw.get("completion"))):
+        raise DataError(
+            f"{where}: {' and '.join(map(repr, pair))} are answers to prefer or not, which nothing here learns from; "
+            "take one for the completion, columns={completion: chosen}, or leave them out"
+        )
+    for name in _SEEN_OR_HEARD:
+        if _is_given(raw.get(name)):
+            raise DataError(f"{where}: {name!r} is there, but models here read text alone; leave it out")
+
+
+def _is_given(value: object) -> bool:
+    return len(value) > 0 if isinstance(value, Sized) else value is not None
+
+
+def _with_answer_apart(example: Example, where: str) -> Example:
+    """The example with the answer that its chat ends with as completion."""
+    prompt = example["prompt"]
+    if isinstance(prompt, str) or prompt[-1]["role"] not in ANSWERING_ROLES:
+        return example
+    before, last = prompt[:-1], prompt[-1]
+    if not before or before[-1]["role"] in ANSWERING_ROLES:
+        raise DataError(f"{where}: 'prompt' ends with the assistant's message alone; a user's must come before it")
+    example["prompt"] = before
+    if not last["content"].strip():
+        return example
+    given = example.get("completion")
+    if given is None:
+        example["completion"] = last["content"]
+    elif given.strip() != last["content"].strip():
+        raise DataError(
+            f"{where}: 'prompt' ends with an answer, {shortened(last['content'])}, and 'completion' is another, "
+            f"{shortened(given)}; leave one of them out"
+        )
+    return example
 
 
 def _check_prompt(prompt: object, where: str) -> None:
     if isinstance(prompt, str):
-        if not prompt:
-            raise DataError(f"{where}: 'prompt' is empty")
+        if not prompt.strip():
+            raise DataError(f"{where}: 'prompt' is {'blank' if prompt else 'empty'}")
         return
     if not isinstance(prompt, list):
         raise DataError(f"{where}: 'prompt' must be text or a list of chat messages, found {shortened(prompt)}")
@@ -76,37 +132,82 @@ def _check_prompt(prompt: object, where: str) -> None:
     for n, message in enumerate(prompt):
         if not isinstance(message, Mapping):
             raise DataError(f"{where}: prompt[{n}] needs 'role' and 'content', found {shortened(message)}")
+        if isinstance(message.get("content"), list | tuple):
+            raise DataError(
+                f"{where}: prompt[{n}] has its content in parts{_types_of(message['content'])}; give one text (models "
+                "here read no images)"
+            )
         for key in ("role", "content"):
             if not isinstance(message.get(key), str):
-                found = (
-                    shortened(message[key]) if key in message else f"only {', '.join(map(repr, message)) or 'nothing'}"
-                )
+                found = shortened(message[key]) if key in message else f"only {listed(message)}"
                 raise DataError(f"{where}: prompt[{n}] needs a {key!r} that is text, found {found}")
+    if not prompt[-1]["content"].strip() and prompt[-1]["role"] not in ANSWERING_ROLES:
+        raise DataError(f"{where}: prompt[{len(prompt) - 1}], the last message, is blank")
+
+
+def _types_of(parts: Sequence[object]) -> str:
+    types = dict.fromkeys(part["type"] for part in parts if isinstance(part, Mapping) and "type" in part)
+    return f" ({', '.join(shortened(name) for name in types)})" if types else ""
+
+
+def check_characters(value: object, where: str) -> None:
+    """Refuse halves of characters, which JSON can spell and no tokenizer reads, in any text of ``value``.
+
+    Raises:
+        DataError: naming the first.
+    """
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{where} has half a character, \\u{ord(value[error.start]):04x}, at position {error.start}; "
+                "was a text cut in the middle of an escaped emoji?"
+            ) from None
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            check_characters(key, f"{where}, a key")
+            check_characters(inner, where)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            check_characters(inner, where)
 
 
 def shortened(value: object) -> str:
     """Type and value, for an error that says what was found."""
     if value is None:
         return "null"
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+    text = repr(value[:60] if isinstance(value, str | bytes) else value)
+    cut = len(text) > 60 or (isinstance(value, str | bytes) and len(value) > 60)
+    return f"{type(value).__name__} {text[:57] + '...' if cut else text}"
+
+
+def listed(keys: Iterable[object]) -> str:
+    """Keys, for an error that says which were found; of very many, or very long ones, the beginning."""
+    first = [*islice(keys, 21)]
+    names = ", ".join(repr(key) if len(str(key)) <= 40 else repr(str(key)[:40])[:-1] + "...'" for key in first[:20])
+    return (names + (", …" if len(first) > 20 else "")) or "(none)"
 
 
 def check_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
     """Return a renaming ``our field -> their column`` as a plain dict.
 
     Raises:
-        ConfigError: if it is no mapping of that kind.
+        ConfigError: if it is no mapping of that kind, or shows as the prompt what another field is.
     """
     if not isinstance(columns, Mapping | None):
         raise ConfigError(f"columns: {columns!r} must map our fields to your columns, as in {{'prompt': 'question'}}")
-    for field in columns or {}:
+    for field, column in (columns or {}).items():
         check_choice("columns", field, FIELDS)
+        if not isinstance(column, str) or not column:
+            raise ConfigError(f"columns: {field!r} must be the name of a column, found {shortened(column)}")
+        if field != "prompt" and column == (columns or {}).get("prompt", "prompt"):
+            raise ConfigError(f"columns: {column!r} is the prompt and cannot be {field!r} as well; name another column")
     return dict(columns or {})
 
 
 def rename_columns(row: object, columns: Mapping[str, str], where: str) -> object:
-    """Give the columns of a row our names; the others keep theirs, for verifiers.
+    """Give the columns of a row our names; the others keep theirs, and so does a field that another is taken from.
 
     Raises:
         DataError: if the row lacks a column that ``columns`` names.
@@ -115,6 +216,7 @@ def rename_columns(row: object, columns: Mapping[str, str], where: str) -> objec
         return row
     for field, column in columns.items():
         if column not in row:
-            raise DataError(f"{where}: no {column!r} (for {field!r}) among the keys {', '.join(map(repr, row))}")
-    kept = {key: value for key, value in row.items() if key not in columns.values()}
+            raise DataError(f"{where}: no {column!r} (for {field!r}) among the keys {listed(row)}")
+    moved = {column for field, column in columns.items() if field == "prompt" or column not in OPTIONAL_FIELDS}
+    kept = {key: value for key, value in row.items() if key not in moved}
     return kept | {field: row[column] for field, column in columns.items()}

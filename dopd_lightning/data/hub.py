@@ -8,6 +8,8 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from dopd_lightning.data.example import Example, check_columns, check_example, rename_columns
+from dopd_lightning.data.fields import log_fields
+from dopd_lightning.data.files import check_regular
 from dopd_lightning.errors import DataError, missing_extra
 
 
@@ -43,13 +45,15 @@ class HubDataset(Dataset[Example]):
         except ImportError as error:
             raise missing_extra("data: sets from the Hub need datasets", "hub") from error
         self.columns = check_columns(columns)
+        for file in _files_of(data_files):
+            check_regular(file)
         self.where = f"{path}{f' ({name})' if name else ''}, split {split!r}"
         try:
             self.rows = datasets.load_dataset(path, name, split=split, data_files=data_files, revision=revision)
         except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
             raise DataError(f"{self.where}: cannot be loaded ({error})") from error
         self.kept = self._kept_rows()
-        self[0]
+        log_fields(f"{self.where}, {len(self)} examples", self[0])
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -66,3 +70,9 @@ class HubDataset(Dataset[Example]):
     def _example(self, row: Mapping[str, Any], where: str) -> object:
         """What a row holds, in our names; it is checked afterwards."""
         return rename_columns(row, self.columns, where)
+
+
+def _files_of(data_files: str | Sequence[str] | Mapping[str, str] | None) -> list[str]:
+    if isinstance(data_files, str):
+        return [data_files]
+    return [str(file) for file in (data_files.values() if isinstance(data_files, Mapping) else data_files or ())]

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from jinja2 import TemplateError
 from torch.utils.data import Dataset, Subset
 
-from dopd_lightning.data.example import Example, check_example
+from dopd_lightning.data.chat_template import end_of_turn, render
+from dopd_lightning.data.example import ANSWERING_ROLES, Example, Message, check_example, shortened
+from dopd_lightning.data.placeholders import check_no_placeholder
 from dopd_lightning.errors import ConfigError, DataError, check_choice, check_range
 
 if TYPE_CHECKING:
@@ -62,44 +63,49 @@ class PromptFormat:
         """The prompt as one text; the bare one if the example has no privileged text.
 
         Raises:
-            DataError: for a chat that the tokenizer's template does not take, or one without a user message to put the
-                privileged text into.
+            DataError: for a chat that the tokenizer's template does not take whole, one that ends with an answer, or
+                one without a user message to put the privileged text into.
         """
         hint = example.get("privileged") if privileged else None
         prompt = example["prompt"]
         if isinstance(prompt, str):
             return prompt if hint is None else _fill(self.privileged_text, prompt=prompt, privileged=hint)
-        messages = [cast(dict[str, str], dict(message)) for message in prompt]
+        messages = [cast(Message, dict(message)) for message in prompt]
         if hint is not None:
             last = next((message for message in reversed(messages) if message["role"] == "user"), None)
             if last is None:
                 roles = ", ".join(repr(message["role"]) for message in messages)
                 raise DataError(f"prompt: privileged text goes into the last 'user' message, but the roles are {roles}")
             last["content"] = _fill(self.privileged_message, content=last["content"], privileged=hint)
-        if not tokenizer.chat_template:
+        if messages[-1]["role"] in ANSWERING_ROLES:
             raise DataError(
-                f"prompt: chat messages need a tokenizer with a chat template, and {tokenizer.name_or_path!r} has none;"
-                " give prompts as plain text, or set tokenizer.chat_template"
+                f"prompt: the chat ends with an answer already, {shortened(messages[-1]['content'])}; a prompt ends "
+                "with the message to answer"
             )
-        try:
-            text = tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=False, **(self.chat_template_kwargs or {})
-            )
-        except TemplateError as error:
-            raise DataError(f"prompt: the tokenizer's chat template refuses {messages!r:.200} ({error})") from error
-        return str(text)
+        return render(messages, tokenizer, self.chat_template_kwargs)
+
+    def end_of_turn(self, tokenizer: PreTrainedTokenizerBase) -> int | None:
+        """The token that the chat template writes behind an assistant's message; ``None`` if it writes none."""
+        return end_of_turn(tokenizer, self.chat_template_kwargs)
 
     def token_ids(self, example: Example, tokenizer: PreTrainedTokenizerBase, privileged: bool) -> list[int]:
         """Token ids of :meth:`text`, ready for a response to follow.
 
         Chat templates write their special tokens themselves. Plain text gets the tokenizer's own (such as a first
-        ``<s>``), except an end-of-sequence token: no response would follow it.
+        ``<s>``, where it does not begin with one), except an end-of-sequence token: no response would follow it.
+
+        Raises:
+            DataError: as :meth:`text`; for text with a token that stands for a picture or a sound.
         """
         text = self.text(example, tokenizer, privileged)
         plain: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        check_no_placeholder(text, tokenizer, "prompt")
         if not isinstance(example["prompt"], str):
             return plain
         ids: list[int] = tokenizer(text)["input_ids"]
+        begin = tokenizer.bos_token_id
+        if begin is not None and plain[:1] == [begin] and ids[:2] == [begin, begin]:
+            ids = ids[1:]  # the text has it already
         ends_itself = plain[-1:] == [tokenizer.eos_token_id]
         return ids[:-1] if ids[-1:] == [tokenizer.eos_token_id] and not ends_itself else ids
 
@@ -107,6 +113,15 @@ class PromptFormat:
         """Tokens of the longer of the two prompts, bare and privileged."""
         variants = (False,) if example.get("privileged") is None else (False, True)
         return max(len(self.token_ids(example, tokenizer, privileged)) for privileged in variants)
+
+    def _length_of(self, raw: object, tokenizer: PreTrainedTokenizerBase, where: str) -> int:
+        """As :meth:`length`, of anything that a dataset may hold, in whose place errors are."""
+        example = check_example(raw, where)
+        try:
+            check_no_placeholder(example.get("completion") or "", tokenizer, "completion")
+            return self.length(example, tokenizer)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
 
     def select(
         self,
@@ -134,7 +149,7 @@ class PromptFormat:
         sampled = self.overlong == "fail" and getattr(dataset, "generated", False)
         step = -(-size // MOST_CHECKED) if sampled else 1
         checked = range(0, size, step)
-        lengths = {n: self.length(check_example(dataset[n], f"{where}[{n}]"), tokenizer) for n in checked}
+        lengths = {n: self._length_of(dataset[n], tokenizer, f"{where}[{n}]") for n in checked}
         limit, remedy = f"max_tokens={self.max_tokens}", "raise max_tokens"
         if room < self.max_tokens:
             limit, remedy = f"the {room} tokens that the policies' positions leave", "lower rollout.max_new_tokens"

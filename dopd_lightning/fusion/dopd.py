@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, get_args
 
+from torch import Tensor
+
 from dopd_lightning.divergence.term import Divergence, Kind, Source, Support, Tail, Term, TopKOf
 from dopd_lightning.errors import ConfigError, check_choice, check_range
 from dopd_lightning.fusion.routing import NORMALIZE, OUTLIER_FRACTION, Normalize, Regime, check_routing, routing
@@ -41,6 +43,7 @@ class DOPD:
         beta_js: the target's share in the Jensen-Shannon mixture, between 0 and 1, both excluded.
         outlier_fraction: share of tokens left out of the routing's means, see `thresholds`.
         normalize: how the routing scales the two probabilities, see `thresholds`.
+        ends_in_means: whether tokens that end a response count in the routing's means (ours). They are routed anyhow.
         top_k: K.
         top_k_of: whose likeliest tokens make the support (ours).
         tail: what becomes of the mass outside it (ours).
@@ -58,6 +61,7 @@ class DOPD:
     beta_js: float = Divergence.beta
     outlier_fraction: float = OUTLIER_FRACTION
     normalize: Normalize = NORMALIZE
+    ends_in_means: bool = True
     top_k: int = Divergence.top_k
     top_k_of: TopKOf = Divergence.top_k_of
     tail: Tail = Divergence.tail
@@ -73,6 +77,8 @@ class DOPD:
         check_range("beta_weak", self.beta_weak, at_least=0)
         check_range("beta_js", self.beta_js, above=0, below=1)
         check_routing(self.outlier_fraction, self.normalize)
+        if not isinstance(self.ends_in_means, bool):
+            raise ConfigError(f"ends_in_means: {self.ends_in_means!r} must be true or false")
         if isinstance(self.regimes, str):
             raise ConfigError(f"regimes: {self.regimes!r} must be a list, such as [{self.regimes}]")
         for name in self.regimes:
@@ -107,6 +113,10 @@ class DOPD:
             tail=self.tail,
         )
 
+    def _averaged(self, statistics: TokenStatistics) -> Tensor:
+        """The tokens that the routing's means are taken over."""
+        return statistics.mask if self.ends_in_means else statistics.mask & ~statistics.ends
+
     def __call__(self, statistics: TokenStatistics) -> Supervision:
         regimes, limits = routing(
             statistics.teacher_logp,
@@ -115,6 +125,7 @@ class DOPD:
             outlier_fraction=self.outlier_fraction,
             normalize=self.normalize,
             limits=statistics.thresholds,
+            averaged=self._averaged(statistics),
         )
         terms = [
             Term(

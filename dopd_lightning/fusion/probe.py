@@ -42,7 +42,7 @@ def _made_up(rule: FusionRule) -> TokenStatistics:
         logits if role in rule.needs else None for role, logits in zip(_ROLES[1:], sources, strict=True)
     ]
     ids, mask = torch.randint(_SHAPE[-1], _SHAPE[:2], generator=generator), torch.ones(_SHAPE[:2], dtype=torch.bool)
-    return TokenStatistics.from_logits(student, given[0], given[1], ids, mask)
+    return TokenStatistics.from_logits(student, given[0], given[1], ids, mask, end_ids=[0])
 
 
 def tables_of(rule: FusionRule) -> dict[str, int]:

@@ -158,6 +158,7 @@ def routing(
     outlier_fraction: float = OUTLIER_FRACTION,
     normalize: Normalize = NORMALIZE,
     limits: Thresholds | None = None,
+    averaged: Tensor | None = None,
 ) -> Routing:
     """Regime of each response token, and the thresholds that decided.
 
@@ -176,6 +177,8 @@ def routing(
         outlier_fraction: share of tokens, those of largest gap, left out of the means.
         normalize: how the two probabilities are scaled before they are added, see `thresholds`.
         limits: another batch's thresholds, instead of this one's.
+        averaged: ``(batch, response)``, true at the response tokens that the thresholds are taken from; all of them if
+            not given.
 
     Returns:
         Regimes ``(batch, response)``, int64: values of `Regime`, -1 where masked; and the thresholds.
@@ -191,7 +194,9 @@ def routing(
     gap, teacher_prob, reference_prob = advantage_gap(teacher, reference), teacher.exp(), reference.exp()
     if limits is None:
         # The tokens of every process: routing must not depend on how many there are.
-        everyones = torch.cat(gathered_objects(torch.stack([gap, teacher_prob, reference_prob], dim=1)))
+        signals = torch.stack([gap, teacher_prob, reference_prob], dim=1)
+        own = signals if averaged is None else signals[averaged[mask].cpu()]
+        everyones = torch.cat(gathered_objects(own))
         limits = thresholds(*everyones.unbind(dim=1), outlier_fraction=outlier_fraction, normalize=normalize)
 
     light = gap.double() < limits.gap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,6 +29,7 @@ class TokenStatistics:
         teacher: scores of the privileged teacher, or None if it does not take part.
         reference: scores of the privileged reference, or None if it does not take part.
         thresholds: what a rule that routes is to compare tokens with, or None for means over these.
+        end_ids: tokens that end a response, or None where nobody said which do.
     """
 
     mask: Tensor
@@ -36,6 +38,7 @@ class TokenStatistics:
     teacher: AnyScores | None
     reference: AnyScores | None
     thresholds: Thresholds | None = None
+    end_ids: Sequence[int] | None = None
 
     @classmethod
     def from_logits(
@@ -45,6 +48,7 @@ class TokenStatistics:
         reference_logits: Tensor | None,
         response_ids: Tensor,
         mask: Tensor,
+        end_ids: Sequence[int] | None = None,
     ) -> TokenStatistics:
         """Take logits ``(batch, response, vocab)``, each predicting the response token at its place.
 
@@ -54,6 +58,7 @@ class TokenStatistics:
             reference_logits: of the privileged reference, or None if it does not take part.
             response_ids: ``(batch, response)``.
             mask: ``(batch, response)``, true at response tokens.
+            end_ids: tokens that end a response, or None where nobody said which do.
 
         Raises:
             ValueError: if shapes do not match.
@@ -63,7 +68,8 @@ class TokenStatistics:
             None if logits is None else LogitScores(logits, response_ids, mask)
             for logits in (teacher_logits, reference_logits)
         )
-        return cls(mask.bool(), response_ids, LogitScores(student_logits, response_ids, mask), teacher, reference)
+        student = LogitScores(student_logits, response_ids, mask)
+        return cls(mask.bool(), response_ids, student, teacher, reference, end_ids=end_ids)
 
     @cached_property
     def student_logp(self) -> Tensor:
@@ -102,6 +108,14 @@ class TokenStatistics:
         term = Term("teacher_divergence", "teacher", Divergence(), self.mask.float())
         with torch.no_grad():
             return loss_of(self.student, {"teacher": teacher}, [term]).per_token.float()
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """True at tokens that end a response, bool."""
+        if self.end_ids is None:
+            raise ConfigError("ends: nobody said which tokens end a response; give the statistics their `end_ids`")
+        ids = torch.tensor(self.end_ids, dtype=self.response_ids.dtype, device=self.response_ids.device)
+        return torch.isin(self.response_ids, ids) & self.mask
 
     @cached_property
     def gap(self) -> Tensor:

@@ -13,10 +13,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.data import PromptFormat
+from dopd_lightning.ends import ends_of
 from dopd_lightning.errors import ConfigError, check_range
 from dopd_lightning.hints.writer import Failure, Replies, Reply, Tokens, Write, said
 from dopd_lightning.policies import (
-    end_of_sequence_ids,
     freeze,
     load_config,
     load_policy,
@@ -126,7 +126,7 @@ class LocalWriter:
     ) -> Replies:
         if not prompts:
             return
-        eos_ids = end_of_sequence_ids(model, tokenizer)
+        eos_ids = ends_of(model, tokenizer, self._format)
         written = generate(
             model,
             [*prompts.values()],
@@ -137,7 +137,7 @@ class LocalWriter:
         )
         for (n, prompt), ids in zip(prompts.items(), written, strict=True):
             tokens = Tokens(len(prompt), len(ids))
-            text = said(str(tokenizer.decode(ids, skip_special_tokens=True)))
+            text = said(str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)))
             if ids[-1] not in eos_ids:
                 yield n, Failure("the reply was cut off by the length limit; raise max_new_tokens", tokens)
             else:

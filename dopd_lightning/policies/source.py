@@ -60,8 +60,8 @@ def checkpoint_activations(policy: PreTrainedModel) -> None:
     enable({"use_reentrant": False})
 
 
-def end_of_sequence_ids(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every token that ends a response of ``policy``: its generation config's, its config's and the tokenizer's."""
+def end_of_sequence_ids(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
+    """Every token that ends a text of ``policy``: its generation config's, its config's and its tokenizer's."""
     found: set[int] = set()
     for config in (policy.generation_config, policy.config, tokenizer):
         ids = getattr(config, "eos_token_id", None)

@@ -46,7 +46,10 @@ def check_same_tokenizer(
             (i for i, pair in enumerate(zip(ours_probe, theirs_probe, strict=False)) if pair[0] != pair[1]),
             min(len(ours_probe), len(theirs_probe)) - 1,
         )
-        split = (student.decode(ours_probe[at : at + 1]), other.decode(theirs_probe[at : at + 1]))
+        split = tuple(
+            each.decode(ids[at : at + 1], clean_up_tokenization_spaces=False)
+            for each, ids in ((student, ours_probe), (other, theirs_probe))
+        )
         raise _different(other_name, f"the same text is split as {split[0]!r} for the student, {split[1]!r} for it")
 
 

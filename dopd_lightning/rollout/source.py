@@ -23,8 +23,9 @@ class RolloutRequest:
         student, teacher: policies in eval mode; there may be no teacher.
         student_prompts, teacher_prompts: token ids of each example's prompt as either sees it.
         completions: static responses, where the data has them.
+        completion_ends: the token behind each of them.
         tokenizer: of both.
-        eos_ids: tokens that end a response; the student's decide, whoever writes.
+        eos_ids: tokens that end a response, whoever writes.
         pad_id: fills up.
         vocabulary_size: number of real tokens, see :class:`~dopd_lightning.rollout.Engine`.
         engine: writes for the student, whose weights it has. The teacher's responses are always transformers'.
@@ -35,6 +36,7 @@ class RolloutRequest:
     student_prompts: Sequence[Sequence[int]]
     teacher_prompts: Sequence[Sequence[int]]
     completions: Sequence[str | None]
+    completion_ends: Sequence[int]
     tokenizer: PreTrainedTokenizerBase
     eos_ids: Sequence[int]
     pad_id: int
@@ -140,8 +142,9 @@ class TeacherRollout(_Generated):
 class DatasetRollout:
     """Static completions from the data: off-policy distillation, and supervised fine-tuning with fusion rule ``data``.
 
-    A completion ends at the first end-of-sequence token that its text spells, or else gets one. One longer than
-    ``max_new_tokens`` is cut there and then has no end-of-sequence token, as a rollout would.
+    A completion ends at the first end-of-sequence token that its text spells, or else gets one: of a chat, the token
+    that the chat template writes behind an assistant's message. One longer than ``max_new_tokens`` is cut there and
+    then has no end-of-sequence token, as a rollout would.
     """
 
     max_new_tokens: int = Sampling.max_new_tokens
@@ -158,9 +161,8 @@ class DatasetRollout:
         return Sampling(max_new_tokens=self.max_new_tokens)
 
     def __call__(self, request: RolloutRequest) -> list[list[int]]:
-        end = request.tokenizer.eos_token_id
         responses = []
-        for number, completion in enumerate(request.completions):
+        for number, (completion, end) in enumerate(zip(request.completions, request.completion_ends, strict=True)):
             if completion is None:
                 raise DataError(
                     f"example {number} of the batch has no `completion`, which this rollout takes its responses from; "

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from dopd_lightning.callbacks import ExportStudent, save_student
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.fusion import Data
+from dopd_lightning.fusion import DOPD, Data
 from dopd_lightning.module import DOPDModule
 from dopd_lightning.policies import load_lora_policy
 from dopd_lightning.rollout import DatasetRollout
@@ -44,6 +44,17 @@ def test_a_saved_student_loads_with_its_tokenizer_template_and_generation_config
     loaded = assert_is_student(tmp_path / "new" / "folder", module, tokenizer)
     assert loaded.generation_config.top_k == 20
     assert loaded.generation_config.eos_token_id == [2, 0]
+
+
+def test_an_exported_student_stops_wherever_responses_stopped(make_policy, tokenizer, tmp_path):
+    teacher = make_policy(1)
+    teacher.generation_config = GenerationConfig(eos_token_id=[7, tokenizer.eos_token_id])
+    with pytest.warns(UserWarning, match=r"\(id 7\), of the teacher"):
+        module = DOPDModule(make_policy(0), teacher, tokenizer=tokenizer, fusion=DOPD(top_k=8))
+    save_student(module, tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert sorted(loaded.generation_config.eos_token_id) == module.eos_ids == [tokenizer.eos_token_id, 7]
+    assert module.student.generation_config.eos_token_id == tokenizer.eos_token_id, "the module is left as it is"
 
 
 def test_the_student_is_saved_as_it_is_when_training_ends(module, make_policy, tokenizer, tmp_path):

@@ -12,7 +12,7 @@ SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>")
 
 CHAT_TEMPLATE = """\
 {%- for m in messages -%}
-{%- if m.role == 'tool' -%}{{ raise_exception('no tools here') }}{%- endif -%}
+{%- if m.role == 'function' -%}{{ raise_exception('no functions here') }}{%- endif -%}
 <|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>
 {%- endfor -%}
 {%- if add_generation_prompt -%}<|im_start|>assistant: {% if enable_thinking is false -%}(no thinking){%- endif -%}

@@ -27,8 +27,9 @@ def test_collate_makes_columns_with_none_for_what_is_missing() -> None:
     }
 
 
-prompts = st.text(min_size=1) | st.lists(
-    st.fixed_dictionaries({"role": st.sampled_from(["system", "user"]), "content": st.text()}), min_size=1, max_size=3
+texts = st.text(min_size=1).filter(str.strip)
+prompts = texts | st.lists(
+    st.fixed_dictionaries({"role": st.sampled_from(["system", "user"]), "content": texts}), min_size=1, max_size=3
 )
 examples = st.fixed_dictionaries(
     {"prompt": prompts},

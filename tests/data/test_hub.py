@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +13,7 @@ from dopd_lightning.errors import ConfigError, DataError
 datasets = pytest.importorskip("datasets")
 
 from dopd_lightning.data.hub import HubDataset  # noqa: E402
+from dopd_lightning.data.prompt_format import PromptFormat  # noqa: E402
 
 ROWS = '{"question": "1 + 1?", "label": 2}\n{"question": "2 + 2?", "label": 4}\n{"question": null, "label": 6}\n'
 COLUMNS = {"prompt": "question", "answer": "label"}
@@ -47,6 +51,25 @@ def test_a_bad_row_is_named_when_it_is_read(file: str) -> None:
     dataset = HubDataset("json", "train", columns=COLUMNS, data_files=file)
     with pytest.raises(DataError, match=r"json, split 'train', row 2: 'prompt' must be text .* found null"):
         dataset[2]
+
+
+@pytest.mark.parametrize("question", ["", " \n"])
+def test_a_blank_prompt_is_named_before_training(tmp_path: Path, tokenizer: Any, question: str) -> None:
+    datasets.Dataset.from_dict({"prompt": ["1 + 1?", question]}).to_parquet(tmp_path / "rows.parquet")
+    dataset = HubDataset("parquet", "train", data_files=str(tmp_path / "rows.parquet"))
+    with pytest.raises(DataError, match=r"parquet, split 'train', row 1: 'prompt' is (empty|blank)"):
+        PromptFormat().select(dataset, tokenizer, "train")
+
+
+def test_a_pipe_is_refused_and_the_log_says_which_fields_are_used(
+    tmp_path: Path, file: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: it is a named pipe"):
+        HubDataset("json", "train", data_files=[str(tmp_path / "pipe")])
+    with caplog.at_level(logging.INFO):
+        HubDataset("json", "train[:2]", columns={"prompt": "question"}, data_files=file)
+    assert "json, split 'train[:2]', 2 examples: uses prompt; for the verifier alone: 'label'" in caplog.messages
 
 
 def test_a_missing_column_is_named_when_the_dataset_is_opened(file: str) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gzip
 import json
+import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -52,6 +55,13 @@ def test_columns_are_renamed(file: Path) -> None:
         (b'{"prompt": "a"', "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b'{"prompt": "\xff"}', "not UTF-8 .byte 0xff at position 12"),
+        (b'{"prompt": "a", "id": "\\ud83d"}', r" has half a character, \\ud83d, at position 0"),
+        (b'{"prompt": "a", "more": [{"b\\udc00": 1}]}', "a key has half a character"),
+        (b'{"prompt": "a", "prompt": "b"}', "not JSON .the key 'prompt' is there twice"),
+        (b'{"prompt": "a", "answer": 1e999}', "not JSON .the number 1e999 is too large"),
+        (b'{"prompt": "a", "answer": NaN}', "not JSON .NaN is no number that JSON knows; use null"),
+        (b'{"prompt": "a", "answer": ' + b"9" * 5000 + b"}", "not JSON .*limit"),
+        (b"\0\0\0\0", "not JSON"),
         (b'["a"]', r"expected an object with a 'prompt', found list \['a'\]"),
         (b'{"question": "a"}', "no 'prompt' among the keys 'question'"),
         (b'{"prompt": 5}', "'prompt' must be text or a list of chat messages, found int 5"),
@@ -61,8 +71,9 @@ def test_columns_are_renamed(file: Path) -> None:
 )
 def test_a_bad_line_is_named_by_its_number_in_the_file(file: Path, line: bytes, message: str) -> None:
     file.write_bytes(GOOD + b"\n" + line + b"\n" + GOOD)
-    with pytest.raises(DataError, match=rf"train\.jsonl, line 3: {message}"):
+    with pytest.raises(DataError, match=rf"train\.jsonl, line 3.*{message}") as error:
         JsonlDataset(file)
+    assert len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize("content", [b"", b"\n  \n"])
@@ -79,6 +90,48 @@ def test_a_missing_file_is_named_with_the_place_where_it_was_looked_for(
     with pytest.raises(DataError) as error:
         JsonlDataset("nowhere.jsonl")
     assert str(error.value) == f"nowhere.jsonl: no such file (looked for {tmp_path / 'nowhere.jsonl'})"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (GOOD.decode().encode("utf-16"), "found UTF-16 text; save it as UTF-8"),
+        (GOOD.decode().encode("utf-16-le"), "is it UTF-16 or 32"),
+        (gzip.compress(GOOD), "found a gzip archive; unpack it"),
+        (b"PAR1" + bytes(8), "found a Parquet file"),
+    ],
+)
+def test_a_file_of_another_format_is_named(file: Path, content: bytes, found: str) -> None:
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=rf"train\.jsonl: expected JSON Lines in UTF-8, .*{found}"):
+        JsonlDataset(file)
+
+
+def test_a_pipe_and_a_device_are_refused_before_anybody_waits_for_them(file: Path) -> None:
+    os.mkfifo(file)
+    with pytest.raises(DataError, match=r"train\.jsonl: it is a named pipe; data is read more than once"):
+        JsonlDataset(file)
+    with pytest.raises(DataError, match="/dev/zero: it is a device"):
+        JsonlDataset("/dev/zero")
+
+
+def test_a_huge_line_is_told_of_in_few_words(file: Path) -> None:
+    for line in (b'{"prompt": ["' + b"x" * 20_000_000 + b'"]}', b'{"prompt": "' + b"x" * 20_000_000, b"x" * 20_000_000):
+        file.write_bytes(line)
+        with pytest.raises(DataError, match=r"train\.jsonl, line 1: ") as error:
+            JsonlDataset(file)
+        assert len(str(error.value)) < 300
+
+
+def test_the_log_says_which_fields_are_used(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    chat = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
+    rows = [{"messages": chat, "id": 1}, {"messages": chat, "level": "easy"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with caplog.at_level(logging.INFO):
+        examples = JsonlDataset(file, columns={"prompt": "messages"}).examples
+    assert examples[0] == {"prompt": chat[:1], "completion": "2", "id": 1}
+    (line,) = caplog.messages
+    assert line.endswith("train.jsonl, 2 examples: uses prompt, completion; for the verifier alone: 'id', 'level'")
 
 
 def test_a_folder_cannot_be_read(tmp_path: Path) -> None:

@@ -21,12 +21,12 @@ CHAT: Example = {
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "Yes?"},
         {"role": "user", "content": "1 + 1?"},
-        {"role": "assistant", "content": "Hm."},
+        {"role": "tool", "content": "2"},
     ],
     "privileged": "Add.",
 }
 BEFORE = "<|im_start|>user: Hi<|im_end|><|im_start|>assistant: Yes?<|im_end|>"
-AFTER = "<|im_start|>assistant: Hm.<|im_end|><|im_start|>assistant: "
+AFTER = "<|im_start|>tool: 2<|im_end|><|im_start|>assistant: "
 
 
 def test_plain_text(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -102,8 +102,37 @@ def test_a_chat_needs_a_tokenizer_with_a_chat_template(make_tokenizer: Any) -> N
 
 
 def test_a_chat_that_the_template_refuses_is_an_error(tokenizer: PreTrainedTokenizerFast) -> None:
-    with pytest.raises(DataError, match=r"chat template refuses \[\{'role': 'tool'.*no tools here"):
-        PromptFormat().text({"prompt": [{"role": "tool", "content": "x"}]}, tokenizer, privileged=False)
+    with pytest.raises(DataError, match=r"chat template refuses \[\{'role': 'function'.*no functions here"):
+        PromptFormat().text({"prompt": [{"role": "function", "content": "x"}]}, tokenizer, privileged=False)
+
+
+def test_a_chat_that_is_answered_already_is_no_prompt(tokenizer: PreTrainedTokenizerFast) -> None:
+    answered: Example = {"prompt": [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]}
+    with pytest.raises(DataError, match="the chat ends with an answer already, str '2'"):
+        PromptFormat().text(answered, tokenizer, privileged=False)
+
+
+def test_what_the_template_leaves_out_is_an_error_in_its_place(make_tokenizer: Any) -> None:
+    """Privileged text, too: here of the second example alone, in front of a content of which the end is kept."""
+    cuts = make_tokenizer(chat_template="{{ messages[0].content[-6:] }}")
+    examples: list[Example] = [{"prompt": [{"role": "user", "content": "1 + 1?"}]} for _ in range(2)]
+    examples[1]["privileged"] = "Add."
+    format_ = PromptFormat(privileged_message="{privileged} {content}")
+    with pytest.raises(
+        DataError, match=r"^train\[1\]: prompt: .* leaves out the content of message 0 \('user'\), 'Add\. 1"
+    ):
+        format_.select(examples, cuts, "train")
+
+
+@pytest.mark.parametrize("field", ["prompt", "completion"])
+def test_a_token_for_a_picture_is_refused_where_the_tokenizer_has_it(make_tokenizer: Any, field: str) -> None:
+    example = cast(Example, {"prompt": "What is this?", field: "See <|image_pad|>"})
+    tokenizer = make_tokenizer()
+    assert PromptFormat().select([example], tokenizer, "train") == [example], "to this one it is text"
+    sees = make_tokenizer()
+    sees.add_special_tokens({"additional_special_tokens": ["<|image_pad|>"]})
+    with pytest.raises(DataError, match=rf"train\[0\]: {field}: it has '<\|image_pad\|>', which stands for a picture"):
+        PromptFormat().select([example], sees, "train")
 
 
 def test_privileged_text_needs_a_user_message(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -118,6 +147,8 @@ def test_privileged_text_needs_a_user_message(tokenizer: PreTrainedTokenizerFast
     [
         (None, "ab", "ab"),
         ("<s> $A", "ab", "<s>ab"),
+        ("<s> $A", "<s>ab", "<s>ab"),  # spelled already
+        (None, "<s>ab", "<s>ab"),
         ("<s> $A <|im_end|>", "ab", "<s>ab"),  # an end-of-sequence token behind the prompt: no response would follow
         ("$A <|im_end|>", "ab", "ab"),
         ("<s> $A", "ab<|im_end|>", "<s>ab<|im_end|>"),  # the user's own
@@ -143,9 +174,11 @@ def lengths(*lengths: int) -> list[Example]:
 
 def test_the_longer_of_both_prompts_counts(tokenizer: PreTrainedTokenizerFast, make_tokenizer: Any) -> None:
     assert PromptFormat().length(TEXT, tokenizer) == len("1 + 1?\n\nHint: Add.")
-    shortens = make_tokenizer(chat_template="{{ 'x' if 'Hint' in messages[0].content else 'x' * 9 }}")
+    shortens = make_tokenizer(
+        chat_template="{{ messages[0].content }}{{ '' if 'Hint' in messages[0].content else 'x' * 20 }}"
+    )
     chat: Example = {"prompt": [{"role": "user", "content": "1 + 1?"}], "privileged": "Add."}
-    assert PromptFormat().length(chat, shortens) == 9
+    assert PromptFormat().length(chat, shortens) == len("1 + 1?") + 20
     with pytest.raises(DataError, match="the longest has 18"):
         PromptFormat(max_tokens=17).select([TEXT], tokenizer, "train")
 

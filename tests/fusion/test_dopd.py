@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -76,7 +78,26 @@ def test_options_reach_the_routing(monkeypatch):
     asked = {}
     monkeypatch.setattr(dopd, "routing", lambda *tensors, **options: asked.update(options) or routing(*tensors))
     DOPD(outlier_fraction=0.25, normalize="minmax")(STATISTICS)
+    assert asked.pop("averaged").equal(STATISTICS.mask)
     assert asked == {"outlier_fraction": 0.25, "normalize": "minmax", "limits": None}
+
+
+def test_ends_of_responses_may_be_left_out_of_the_means_and_are_routed_all_the_same():
+    """Probabilities of token 0 by hand; token 2 ends the second response, and both sources are sure of it."""
+    ids, mask = torch.tensor([[0, 0], [0, 2]]), torch.ones(2, 2)
+    teacher = torch.tensor([[[0.8, 0.1, 0.1], [0.2, 0.4, 0.4]], [[0.4, 0.3, 0.3], [0.05, 0.05, 0.9]]]).log()
+    reference = torch.tensor([[[0.4, 0.3, 0.3], [0.1, 0.8, 0.1]], [[0.4, 0.3, 0.3], [0.05, 0.05, 0.9]]]).log()
+    statistics = TokenStatistics.from_logits(teacher, teacher, reference, ids, mask, end_ids=[2, 7])
+    counted = DOPD(outlier_fraction=0)(statistics)
+    left_out = DOPD(outlier_fraction=0, ends_in_means=False)(statistics)
+    assert counted.thresholds.teacher_prob == pytest.approx((0.8 + 0.2 + 0.4 + 0.9) / 4)
+    assert left_out.thresholds.teacher_prob == pytest.approx((0.8 + 0.2 + 0.4) / 3)
+    assert left_out.thresholds.reference_prob == pytest.approx((0.4 + 0.1 + 0.4) / 3)
+    assert left_out.thresholds.gap == pytest.approx(2 * math.log(2) / 3)
+    assert counted.regimes.tolist() == [[HT, HT], [LL, LH]]
+    assert left_out.regimes.tolist() == [[HT, HT], [LH, LH]]
+    with pytest.raises(ConfigError, match="ends: nobody said which tokens end a response"):
+        DOPD(ends_in_means=False)(STATISTICS)
 
 
 def test_ablation_some_regimes_only():
@@ -113,6 +134,7 @@ def test_ablation_one_source(source):
         ({"beta_js": 0.0}, "beta_js"),
         ({"outlier_fraction": 1.0}, "outlier_fraction"),
         ({"normalize": "rank"}, "normalize"),
+        ({"ends_in_means": "no"}, "ends_in_means: 'no' must be true or false"),
         ({"top_k": 0}, "top_k"),
         ({"top_k_of": "reference"}, "top_k_of"),
         ({"tail": "none"}, "tail"),

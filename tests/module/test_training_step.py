@@ -103,6 +103,31 @@ def test_the_end_of_sequence_token_has_a_loss_and_padding_has_none(make_module, 
     assert not record.loss[~record.mask].any()
 
 
+def test_a_completion_of_a_chat_ends_as_its_template_ends_a_turn(make_module, tokenizer):
+    chats = copy.deepcopy(tokenizer)
+    chats.chat_template = tokenizer.chat_template.replace(tokenizer.eos_token, tokenizer.pad_token)
+    with pytest.warns(UserWarning, match=r"\(id 0\), of the student's chat template"):
+        module = make_module(fusion=Data(), tokenizer=chats)
+    examples = [{"prompt": prompt, "completion": "3"} for prompt in ("1 2", [{"role": "user", "content": "1 2"}])]
+    record = module.training_step(examples, 0)["record"]
+    ends = [row[mask][-1].item() for row, mask in zip(record.response_ids, record.mask, strict=True)]
+    assert ends == [tokenizer.eos_token_id, tokenizer.pad_token_id]
+    assert record.ended.all()
+
+
+def test_the_ends_of_responses_may_be_left_out_of_the_routings_means(make_module, examples, tokenizer):
+    def step(**options):
+        fusion = DOPD(top_k=8, outlier_fraction=0, **options)
+        return make_module(fusion=fusion).training_step(examples, 0)["record"]
+
+    record, default = step(ends_in_means=False), step()
+    counted = record.mask & (record.response_ids != tokenizer.eos_token_id)
+    assert counted.sum() < record.mask.sum()
+    for found, of in ((record, counted), (default, record.mask)):
+        assert found.thresholds.gap == pytest.approx(record.gap[of].mean().item())
+        assert found.thresholds.teacher_prob == pytest.approx(record.teacher_logp[of].exp().mean().item())
+
+
 def test_an_empty_response_takes_part_without_a_loss(make_module, examples):
     class Silent:
         samples_per_prompt, needs_teacher, needs_student, sampling = 1, False, False, DatasetRollout().sampling

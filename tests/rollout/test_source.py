@@ -29,6 +29,7 @@ def request_(make_policy, tokenizer):
         student_prompts=[[40, 41, 42], [50]],
         teacher_prompts=[[40, 41, 42, 43, 44], [50, 51]],
         completions=["1 2 3", "4"],
+        completion_ends=[tokenizer.eos_token_id] * 2,
         tokenizer=tokenizer,
         eos_ids=[tokenizer.eos_token_id],
         pad_id=tokenizer.pad_token_id,
@@ -64,6 +65,15 @@ def test_completions_get_an_end_of_sequence_token(request_, tokenizer):
 def test_a_completion_that_spells_its_end_gets_no_second_one(request_, tokenizer):
     spelled = replace(request_, completions=["1 2 3" + tokenizer.eos_token, f"4{tokenizer.eos_token} and more"])
     assert DatasetRollout()(spelled) == DatasetRollout()(request_)
+
+
+def test_each_completion_has_an_end_of_its_own(request_, tokenizer):
+    """A chat's may be another than a text's; either of them ends a completion that spells it."""
+    ends = replace(request_, completion_ends=[0, tokenizer.eos_token_id], eos_ids=[0, tokenizer.eos_token_id])
+    assert [written[-1] for written in DatasetRollout()(ends)] == [0, tokenizer.eos_token_id]
+    spelled = replace(ends, completions=[f"1{tokenizer.eos_token}", f"4{tokenizer.pad_token} more"])
+    assert [written[-1] for written in DatasetRollout()(spelled)] == [tokenizer.eos_token_id, 0]
+    assert MixedRollout(on_policy=0, samples_per_prompt=1)(spelled) == DatasetRollout()(spelled)
 
 
 def test_a_completion_beyond_the_limit_is_cut_and_has_no_end(request_, tokenizer):

@@ -1,0 +1,23 @@
+"""Fields of a data set: which are used, and which are not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from dopd_lightning.data.example import FIELDS, listed
+
+log = logging.getLogger(__name__)
+
+
+def log_fields(where: str, names: Iterable[str]) -> None:
+    """Say once which fields of a data set are used, and which are left to a verifier.
+
+    Args:
+        where: the data set.
+        names: of its examples' fields, each as often as it comes up.
+    """
+    found = dict.fromkeys(names)
+    used = ", ".join(name for name in FIELDS if name in found)
+    others = [name for name in found if name not in FIELDS]
+    log.info("%s: uses %s%s", where, used, f"; for the verifier alone: {listed(others)}" if others else "")
