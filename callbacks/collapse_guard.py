@@ -15,9 +15,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from dopd_lightning.callbacks.resumable_checkpoint import ResumableCheckpoint
 from dopd_lightning.errors import check_range
 from dopd_lightning.module import DOPDModule
+from dopd_lightning.watcher import Watcher
 
 
-class CollapseGuard(L.Callback):
+class CollapseGuard(Watcher):
     """Warns when the student loses its entropy, its responses run to the length limit, one regime takes nearly all
     tokens, or accuracy keeps falling; each once, until it has passed. On request it then stops the run.
 
@@ -37,6 +38,8 @@ class CollapseGuard(L.Callback):
     Raises:
         ConfigError: for a number out of range.
     """
+
+    collective = frozenset({"on_train_batch_end", "on_validation_end", "on_train_end"})
 
     def __init__(
         self,
@@ -71,7 +74,13 @@ class CollapseGuard(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, DOPDModule), "CollapseGuard watches a DOPDModule"
+        if not self.off:
+            with self.guarded():
+                self._look_at_step(trainer, pl_module)
+        self._stop_together(trainer)
+
+    def _look_at_step(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, DOPDModule), "CollapseGuard watches a DOPDModule"
         accumulating, self._steps = trainer.global_step == self._steps, trainer.global_step
         if accumulating:
             return
@@ -84,7 +93,7 @@ class CollapseGuard(L.Callback):
         if self._start is None:
             self._start = now
             return
-        self._judge(trainer, self._of_steps(now, self._start, pl_module.rollout.sampling.max_new_tokens))
+        self._judge(trainer, self._of_steps(now, self._start, module.rollout.sampling.max_new_tokens))
 
     def _of_steps(self, now: dict[str, float], start: dict[str, float], limit: int) -> dict[str, str | None]:
         """A warning, or None, for each sign that steps give."""
@@ -116,6 +125,12 @@ class CollapseGuard(L.Callback):
         return found
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self.off:
+            with self.guarded():
+                self._look_at_validation(trainer)
+        self._stop_together(trainer)
+
+    def _look_at_validation(self, trainer: L.Trainer) -> None:
         found = [float(value) for name, value in trainer.callback_metrics.items() if name.startswith(_ACCURACY)]
         if not found or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
@@ -143,9 +158,14 @@ class CollapseGuard(L.Callback):
         if new and self.stop:
             trainer.should_stop = True
 
+    def _stop_together(self, trainer: L.Trainer) -> None:
+        """Stop all processes, also one in which this callback was switched off."""
+        if self.stop:
+            trainer.should_stop = trainer.strategy.reduce_boolean_decision(trainer.should_stop, all=False)
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         saves = any(isinstance(callback, ResumableCheckpoint) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-        if self.stop and self._warned and not saves:
+        if self.stop and not saves and self.goes_on(pl_module.device) and self._warned:
             folder = self.folder if self.folder is not None else Path(trainer.default_root_dir)
             trainer.save_checkpoint(folder / f"collapsed_step={trainer.global_step}.ckpt", weights_only=False)
 

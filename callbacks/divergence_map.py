@@ -23,12 +23,13 @@ from dopd_lightning.maps import Snapshot, ids_of, render_page, responses_of, tok
 from dopd_lightning.module import DOPDModule
 from dopd_lightning.processes import first_process
 from dopd_lightning.random_state import random_state, set_random_state
+from dopd_lightning.watcher import Watcher
 
 PAGE = "divergence_map.html"
 """The page's name, in the callback's folder; the snapshots are in a folder named like it, without the ending."""
 
 
-class DivergenceMap(L.Callback):
+class DivergenceMap(Watcher):
     """Every so many steps, maps a few fixed prompts and a few of the step's own rollouts: one record a token.
 
     A map goes to one HTML page in ``folder``, to a NumPy archive a step beside it, and to each logger as far as that
@@ -51,6 +52,8 @@ class DivergenceMap(L.Callback):
     Raises:
         ConfigError: for a number out of range.
     """
+
+    collective = frozenset({"on_train_batch_start", "on_train_end"})
 
     def __init__(
         self,
@@ -99,8 +102,14 @@ class DivergenceMap(L.Callback):
         if step % self.every_n_steps or begun:
             return
         assert isinstance(pl_module, DOPDModule)
+        chosen: list[Example] = []
+        if self._examples is None and not self.off:
+            with self.guarded():
+                chosen = self._choose(trainer, batch)
+        if not self.goes_on(pl_module.device):
+            return
         if self._examples is None:
-            self._examples = first_process(self._choose(trainer, batch))
+            self._examples = first_process(chosen)
         self._observed = step, self._observe(trainer, pl_module)
         if self.fresh:
             pl_module.detail_next(self.alternatives, self.fresh)
@@ -121,12 +130,14 @@ class DivergenceMap(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, DOPDModule)
         mapped = self._observed is not None and self._observed[0] == trainer.global_step
-        if self._examples is not None and not mapped:
-            responses = self._observe(trainer, pl_module)
+        if self._examples is None or not self.goes_on(pl_module.device):
+            return
+        responses = [] if mapped else self._observe(trainer, pl_module)
+        with self.guarded():
             if trainer.is_global_zero:
                 self._add(trainer, pl_module, trainer.global_step, responses)
-        if self._snapshots:
-            self._loggers.end(self._snapshots)
+            if self._snapshots:
+                self._loggers.end(self._snapshots)
 
     # --------------------------------------------------------------------------------------------------- looking
 

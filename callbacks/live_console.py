@@ -15,6 +15,7 @@ from dopd_lightning.maps import readable, shown, token_pieces
 from dopd_lightning.maps.collect import prompt_text
 from dopd_lightning.module import DOPDModule
 from dopd_lightning.record import TokenRecord
+from dopd_lightning.watcher import Watcher
 
 STYLES = {Regime.LH: "default", Regime.LL: "dim", Regime.HT: "bold blue", Regime.HS: "bold yellow"}
 """Most tokens are LH. Letters that are bold are where the sources part."""
@@ -23,7 +24,7 @@ _SHOWN = {"train/loss": ("loss", "{:.4f}"), "train/tokens_per_second": ("tokens/
 _ACCURACY = "val/accuracy"
 
 
-class LiveConsole(RichProgressBar):
+class LiveConsole(Watcher, RichProgressBar):
     """Loss, accuracy of the last validation, tokens a second (with :class:`Speed`), and the time that is left.
 
     Args:

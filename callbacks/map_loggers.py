@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from dopd_lightning.maps import COLUMNS, Snapshot, averages, heatmap, render_page, rows, shown_alone
+from dopd_lightning.watcher import warn_of
 
 
 class MapLoggers:
@@ -21,6 +25,7 @@ class MapLoggers:
     def __init__(self, loggers: Sequence[Logger], title: str) -> None:
         self.loggers = loggers
         self.title = title
+        self._at_work = list(range(len(loggers)))
         self._tables: dict[int, Any] = {}  # W&B's that grow, by the logger's place
 
     def log(self, snapshots: Sequence[Snapshot]) -> None:
@@ -29,25 +34,37 @@ class MapLoggers:
         means, picture = averages(last.responses), None
         if any(isinstance(logger, WandbLogger | TensorBoardLogger) for logger in self.loggers):
             picture = heatmap(snapshots)
-        for place, logger in enumerate(self.loggers):
-            if means:
-                logger.log_metrics(means, last.step)
-            if isinstance(logger, WandbLogger):
-                media = self._wandb_media(place, last)
-                if picture is not None:
-                    import wandb
+        for place in list(self._at_work):
+            with self._guarded(place) as logger:
+                if means:
+                    logger.log_metrics(means, last.step)
+                if isinstance(logger, WandbLogger):
+                    media = self._wandb_media(place, logger, last)
+                    if picture is not None:
+                        import wandb
 
-                    media["map/heatmap"] = wandb.Image(picture)
-                logger.experiment.log(media | {"trainer/global_step": last.step})
-            elif isinstance(logger, TensorBoardLogger):
-                _log_texts(logger, last)
-                if picture is not None:
-                    logger.experiment.add_image("map/heatmap", picture, last.step, dataformats="HWC")
+                        media["map/heatmap"] = wandb.Image(picture)
+                    logger.experiment.log(media | {"trainer/global_step": last.step})
+                elif isinstance(logger, TensorBoardLogger):
+                    _log_texts(logger, last)
+                    if picture is not None:
+                        logger.experiment.add_image("map/heatmap", picture, last.step, dataformats="HWC")
 
-    def _wandb_media(self, place: int, last: Snapshot) -> dict[str, Any]:
+    @contextmanager
+    def _guarded(self, place: int) -> Iterator[Logger]:
+        """Log to one logger; where that fails, maps go to the others alone from now on."""
+        logger = self.loggers[place]
+        try:
+            yield logger
+        except Exception as error:
+            self._at_work.remove(place)
+            warn_of(f"the divergence map in {type(logger).__name__}", error)
+
+    def _wandb_media(self, place: int, logger: WandbLogger, last: Snapshot) -> dict[str, Any]:
         import wandb  # takes a second, which runs without it need not wait for
 
         if place not in self._tables:
+            _find_room_for_tables(logger)
             # Mixed types: working out those of each cell would take longer than all the rest of a map.
             self._tables[place] = wandb.Table(list(COLUMNS), log_mode="INCREMENTAL", allow_mixed_types=True)
         for row in list(rows(last))[: wandb.Table.MAX_ROWS]:  # W&B shows no more of one increment
@@ -57,13 +74,27 @@ class MapLoggers:
 
     def end(self, snapshots: Sequence[Snapshot]) -> None:
         """Log what is worth logging once, when no snapshot will follow: W&B's table, whole and immutable."""
-        for logger in self.loggers:
-            if isinstance(logger, WandbLogger):
-                import wandb
+        for place in list(self._at_work):
+            with self._guarded(place) as logger:
+                if isinstance(logger, WandbLogger):
+                    import wandb
 
-                data = [row for snapshot in snapshots for row in rows(snapshot)][-wandb.Table.MAX_ROWS :]
-                table = wandb.Table(list(COLUMNS), data, allow_mixed_types=True)
-                logger.experiment.log({"map/all_tokens": table, "trainer/global_step": snapshots[-1].step})
+                    _find_room_for_tables(logger)
+                    data = [row for snapshot in snapshots for row in rows(snapshot)][-wandb.Table.MAX_ROWS :]
+                    table = wandb.Table(list(COLUMNS), data, allow_mixed_types=True)
+                    logger.experiment.log({"map/all_tokens": table, "trainer/global_step": snapshots[-1].step})
+
+
+def _find_room_for_tables(logger: WandbLogger) -> None:
+    """Have W&B put tables together in the run's folder where the user's home, its choice, cannot be written to."""
+    from wandb.env import DATA_DIR, get_data_dir
+
+    try:
+        os.makedirs(get_data_dir(), exist_ok=True)
+        with tempfile.TemporaryFile(dir=get_data_dir()):
+            pass
+    except OSError:
+        os.environ[DATA_DIR] = str(logger.save_dir or ".")
 
 
 def _log_texts(logger: TensorBoardLogger, last: Snapshot) -> None:

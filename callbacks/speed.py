@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any
@@ -9,14 +10,19 @@ from typing import Any
 import lightning as L
 import torch
 
+from dopd_lightning.record import TokenRecord
+from dopd_lightning.watcher import Watcher
 
-class Speed(L.Callback):
+
+class Speed(Watcher):
     """Logs, of each step, response tokens a second over all processes, and the most memory that a process has taken.
 
     ``train/tokens_per_second`` is of the whole step; ``…/rollout`` of writing responses alone, ``…/learning`` of the
     rest: scoring, loss, backward pass, optimizer. ``train/peak_memory`` is in GiB: allocated by torch on a CUDA device
     since the start, else the process's resident memory. The rate of the whole step is shown in the progress bar.
     """
+
+    collective = frozenset({"on_train_batch_end"})  # its logging is
 
     def __init__(self) -> None:
         self._began = 0.0
@@ -29,18 +35,25 @@ class Speed(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        record = outputs["record"]
-        tokens = float(record.mask.sum())
-        step = _now(pl_module.device) - self._began
-        seconds = {"": step, "/rollout": record.rollout_seconds, "/learning": step - record.rollout_seconds}
-        for part, took in seconds.items():
-            # Processes take their steps together, so that their rates add up.
-            rate = tokens / max(took, 1e-9)
+        rates = dict.fromkeys(_PARTS, math.nan)
+        if not self.off:
+            with self.guarded():
+                rates = self._rates(outputs["record"], pl_module.device)
+        for part, rate in rates.items():
             name = f"train/tokens_per_second{part}"
             pl_module.log(name, rate, prog_bar=not part, batch_size=1, sync_dist=True, reduce_fx="sum")
         memory = _peak_memory(pl_module.device)
         if memory is not None:
             pl_module.log("train/peak_memory", memory, batch_size=1, sync_dist=True, reduce_fx="max")
+
+    def _rates(self, record: TokenRecord, device: torch.device) -> dict[str, float]:
+        """Tokens a second of each part. Processes take their steps together, so that their rates add up."""
+        step = _now(device) - self._began
+        seconds = {"": step, "/rollout": record.rollout_seconds, "/learning": step - record.rollout_seconds}
+        return {part: float(record.mask.sum()) / max(seconds[part], 1e-9) for part in _PARTS}
+
+
+_PARTS = ("", "/rollout", "/learning")
 
 
 def _now(device: torch.device) -> float:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from dopd_lightning.cli.loggers import dispensable
 from dopd_lightning.cli.make import complaints_name, make
 from dopd_lightning.cli.resume import KeepConfig
 from dopd_lightning.cli.summary import Tally
@@ -167,7 +168,7 @@ def _data(config: DictConfig) -> DOPDDataModule:
 
 def _trainer(config: DictConfig, data: DOPDDataModule) -> L.Trainer:
     """The run's Trainer, with what is configured and nothing that Lightning would add."""
-    logger, callbacks = _named(config, "logger"), _named(config, "callbacks")
+    logger, callbacks = list(map(dispensable, _named(config, "logger"))), _named(config, "callbacks")
     if not config.trainer.get("enable_progress_bar", True):  # one flag is to be enough
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     checkpoints = any(isinstance(callback, Checkpoint) for callback in callbacks)

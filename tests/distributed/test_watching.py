@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,25 @@ def one_process(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     (result,) = together(1, train, CASE, DivergenceMap(folder, every_n_steps=2, prompts=2), Speed())
     return snapshots(folder), result
+
+
+class FailsInTheSecond(Speed):
+    def _rates(self, *args):
+        if os.environ["TEST_RANK"] == "1":
+            raise RuntimeError("no clock")
+        return super()._rates(*args)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_one_that_fails_in_one_process_is_off_in_all_and_training_goes_on(one_process, strategy, tmp_path):
+    """The first cannot write maps, which only it notices; the second cannot tell its speed."""
+    (tmp_path / "file").touch()
+    watching = DivergenceMap(tmp_path / "file" / "maps", every_n_steps=1, prompts=2), FailsInTheSecond()
+    found = together(2, train, replace(CASE, strategy=strategy), *watching)
+    for each in found:
+        assert all(np.isnan(step["train/tokens_per_second"]) for step in each["metrics"][1:])
+        for name, weight in one_process[1]["student"].items():
+            torch.testing.assert_close(each["student"][name], weight, rtol=0, atol=2e-5, msg=name)
 
 
 def snapshots(folder):

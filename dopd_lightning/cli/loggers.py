@@ -1,0 +1,32 @@
+"""Loggers that a run can do without: one that fails warns, and logs no more."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+
+from dopd_lightning.watcher import warn_of
+
+_WORK = ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint")
+
+
+def dispensable(logger: Logger) -> Logger:
+    """Switch a logger off where it would end the run, such as on a disk that is full; in place.
+
+    This is work of one process, and no collective: loggers write in the first process alone.
+    """
+    for method in _WORK:
+        setattr(logger, method, partial(_call, logger, method))  # a partial, since processes may get a copy
+    return logger
+
+
+def _call(logger: Logger, method: str, *args: Any, **options: Any) -> None:
+    if getattr(logger, "_is_off", False):
+        return
+    try:
+        getattr(type(logger), method)(logger, *args, **options)
+    except Exception as error:
+        logger._is_off = True  # type: ignore[attr-defined]
+        warn_of(f"the logger {type(logger).__name__}", error)
