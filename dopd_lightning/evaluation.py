@@ -15,6 +15,7 @@ from dopd_lightning.errors import ConfigError, check_choice
 from dopd_lightning.metrics import Accuracy
 from dopd_lightning.policies import evaluating
 from dopd_lightning.privileged import PrivilegedAccess
+from dopd_lightning.readings import Readings
 from dopd_lightning.rollout import Engine, Rollout, Sampling, TransformersEngine
 from dopd_lightning.sharding import gathered
 
@@ -33,6 +34,7 @@ class Evaluation(L.LightningModule):
     verifier: Verifier
     privileged: PrivilegedAccess
     _engine_is_behind: bool
+    _readings: Readings
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,6 +63,8 @@ class Evaluation(L.LightningModule):
     def _write(self, policy: PreTrainedModel, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
         """One response of the policy to each prompt, in eval mode; the student's by its engine."""
         engine: Engine = self.engine if policy is self.student else TransformersEngine()
+        if isinstance(engine, TransformersEngine):
+            self._readings.try_writing("student" if policy is self.student else "teacher", policy)
         return engine.generate(
             policy,
             prompts,

@@ -45,6 +45,7 @@ from dopd_lightning.policies import (
 )
 from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.processes import number_of_processes
+from dopd_lightning.readings import Readings
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.resuming import Resuming
 from dopd_lightning.rollout import Engine, Rollout, RolloutRequest, StudentRollout, TransformersEngine
@@ -153,6 +154,7 @@ class DOPDModule(Evaluation, Resuming):
         scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
         check = partial(check_sampled_support, rollout=self.rollout, loss_temperature=loss_temperature)
         self._supervision = Supervision(self.fusion, scoring, reduction, self.eos_ids, check)
+        self._readings = Readings(self.tokenizer, self.vocabulary_size, room + self.rollout.sampling.max_new_tokens)
         self._wanted: tuple[int, int | None] | None = None
         self._warned = False
         self._step_metrics = StepMetrics()
@@ -222,13 +224,15 @@ class DOPDModule(Evaluation, Resuming):
         thresholds: Thresholds | None = None,
     ) -> tuple[Tensor, TokenRecord]:
         """Loss and record of what was written: as many responses to each example, one after the other."""
+        policies = self._policies()
+        for role, policy in policies.items():
+            self._readings.try_scoring(role, policy)
         each = len(written) // len(examples) if examples else 1
         responses = Responses.from_lists(written, self.pad_id).to(self.device)
         views = {
             role: view_of([prompt for prompt in prompts[role] for _ in range(each)], responses, self.pad_id)
             for role in ROLES
         }
-        policies = self._policies()
         rows = None if wanted is None else Wanted(range(len(written))[::each][: wanted[1]], wanted[0])
         loss, record = self._supervision(policies, views, responses, rows, thresholds)
         for policy in policies.values():
@@ -273,6 +277,10 @@ class DOPDModule(Evaluation, Resuming):
         )
         if self.rollout.needs_student:
             self._synchronise()
+            if isinstance(self.engine, TransformersEngine):
+                self._readings.try_writing("student", self.student)
+        if self.rollout.needs_teacher and self.teacher is not None:
+            self._readings.try_writing("teacher", self.teacher)
         with evaluating(self.student):
             return self.rollout(request)
 

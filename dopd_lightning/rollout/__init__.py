@@ -1,7 +1,7 @@
 """Where responses come from: the student (on-policy), the teacher, the data, or a mixture; and what writes them."""
 
 from dopd_lightning.rollout.engine import Engine, Sampling, Written
-from dopd_lightning.rollout.generation import TransformersEngine, generate
+from dopd_lightning.rollout.generation import TransformersEngine, generate, step_logits
 from dopd_lightning.rollout.source import (
     DatasetRollout,
     MixedRollout,
@@ -27,4 +27,5 @@ __all__ = [
     "VLLMServerEngine",
     "Written",
     "generate",
+    "step_logits",
 ]

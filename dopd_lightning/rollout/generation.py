@@ -44,38 +44,14 @@ class TransformersEngine:
         if not prompts:
             with gathered(policy):  # together with processes that have some
                 return Written([], [] if logps else None)
-        width = max(len(prompt) for prompt in prompts)
-        padded = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-        real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        ids, mask = torch.tensor(padded, device=policy.device), torch.tensor(real, device=policy.device)
-        sampled = sampling.temperature > 0
-        config = GenerationConfig(  # type: ignore[no-untyped-call]
-            max_new_tokens=sampling.max_new_tokens,
-            do_sample=sampled,
-            num_return_sequences=samples_per_prompt,
-            eos_token_id=list(eos_ids),
-            pad_token_id=pad_id,
-            **(
-                {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
-                if sampled
-                else {}
-            ),
-        )
         recorded = _LogProbabilities() if logps else None
-        processors = [_RealTokens(vocabulary_size)] if recorded is None else [recorded, _RealTokens(vocabulary_size)]
-        with _own_generation_config_set_aside(policy), gathered(policy):
-            output = policy.generate(  # type: ignore[operator]
-                input_ids=ids,
-                attention_mask=mask,
-                past_key_values=prefill(policy, ids, mask, samples_per_prompt),
-                generation_config=config,
-                logits_processor=LogitsProcessorList(processors),
-                synced_gpus=False,  # with its weights gathered, no process waits for another's tokens
-            )
-        responses = [up_to_end(row, eos_ids) for row in output[:, width:].tolist()]
+        processors: list[LogitsProcessor] = [] if recorded is None else [recorded]
+        processors.append(_RealTokens(vocabulary_size))
+        tokens = _sample(policy, prompts, sampling, eos_ids, pad_id, samples_per_prompt, processors)
+        responses = [up_to_end(row, eos_ids) for row in tokens.tolist()]
         if recorded is None:
             return Written(responses, None)
-        rows = recorded.of(output[:, width:]).tolist()
+        rows = recorded.of(tokens).tolist()
         return Written(responses, [row[: len(ids)] for row, ids in zip(rows, responses, strict=True)])
 
 
@@ -84,6 +60,59 @@ def generate(
 ) -> list[list[int]]:
     """The responses alone, by :meth:`TransformersEngine.generate`: for policies that no other engine holds."""
     return TransformersEngine().generate(policy, prompts, sampling, **options).ids
+
+
+@torch.no_grad()
+def step_logits(
+    policy: PreTrainedModel, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, pad_id: int
+) -> Tensor:
+    """Logits from which each token of given responses would be sampled, step by step, ``(responses, tokens, vocab)``.
+
+    Args:
+        policy: in eval mode.
+        prompts: token ids, one list a prompt.
+        responses: as many to each prompt, next to each other, all of one length.
+        pad_id: fills up.
+    """
+    given = _Given(torch.tensor(responses, device=policy.device))
+    sampling = Sampling(max_new_tokens=len(responses[0]))
+    _sample(policy, prompts, sampling, [], pad_id, len(responses) // len(prompts), [given])
+    return torch.stack(given.logits, dim=1)
+
+
+def _sample(
+    policy: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    eos_ids: Sequence[int],
+    pad_id: int,
+    samples_per_prompt: int,
+    processors: list[LogitsProcessor],
+) -> Tensor:
+    """Tokens of the responses, ``(prompts * samples_per_prompt, tokens)``, with padding behind the shorter ones."""
+    width = max(len(prompt) for prompt in prompts)
+    padded = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+    real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    ids, mask = torch.tensor(padded, device=policy.device), torch.tensor(real, device=policy.device)
+    sampled = sampling.temperature > 0
+    config = GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=sampling.max_new_tokens,
+        do_sample=sampled,
+        num_return_sequences=samples_per_prompt,
+        eos_token_id=list(eos_ids),
+        pad_token_id=pad_id,
+        **({"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k} if sampled else {}),
+    )
+    with _own_generation_config_set_aside(policy), gathered(policy):
+        output: Tensor = policy.generate(  # type: ignore[operator]
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=prefill(policy, ids, mask, samples_per_prompt),
+            generation_config=config,
+            logits_processor=LogitsProcessorList(processors),
+            synced_gpus=False,  # with its weights gathered, no process waits for another's tokens
+        )
+    return output[:, width:]
 
 
 class _LogProbabilities(LogitsProcessor):
@@ -114,6 +143,19 @@ class _RealTokens(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         scores[:, self.vocabulary_size :] = -torch.inf
         return scores
+
+
+class _Given(LogitsProcessor):
+    """Keeps each step's logits, and leaves the token that is given as the only one to sample."""
+
+    def __init__(self, tokens: Tensor) -> None:
+        self._tokens = tokens
+        self.logits: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        token = self._tokens[:, len(self.logits), None]
+        self.logits.append(scores.clone())
+        return torch.full_like(scores, -torch.inf).scatter(1, token, 0.0)
 
 
 @contextmanager
