@@ -172,7 +172,11 @@ def _trainer(config: DictConfig, data: DOPDDataModule) -> L.Trainer:
     if not config.trainer.get("enable_progress_bar", True):  # one flag is to be enough
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     checkpoints = any(isinstance(callback, Checkpoint) for callback in callbacks)
-    no_validation = {"limit_val_batches": 0} if data.sets["val"] is None else {}
+    no_validation: dict[str, Any] = {}
+    if data.sets["val"] is None:
+        no_validation = {"limit_val_batches": 0}
+        if type(config.trainer.val_check_interval) is int and config.trainer.val_check_interval > 0:
+            no_validation["val_check_interval"] = None  # Lightning would refuse one above the batches of an epoch
     trainer = make_trainer(
         config,
         logger=logger,
@@ -192,7 +196,7 @@ def _check_fit(config: DictConfig, trainer: L.Trainer, data: DOPDDataModule) -> 
     if trainer.max_epochs == -1 and trainer.max_steps == -1:
         raise ConfigError("trainer.max_steps: -1, with max_epochs=-1, never ends; give one of them")
     check_range("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches, at_least=1)
-    interval = config.trainer.val_check_interval
+    interval = None if data.sets["val"] is None else config.trainer.val_check_interval
     batches = len(data.sets["train"]) // (data.batch_size * trainer.world_size)
     if isinstance(interval, int) and interval > batches and trainer.check_val_every_n_epoch is not None:
         raise ConfigError(

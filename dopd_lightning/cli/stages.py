@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from dopd_lightning.callbacks import ExportStudent, save_student
 from dopd_lightning.checkpoints import read_checkpoint
+from dopd_lightning.cli.absent import fill_absent
 from dopd_lightning.cli.build import Run, build, make_trainer
 from dopd_lightning.cli.compare import compare
 from dopd_lightning.cli.make import check_complete
@@ -40,6 +41,7 @@ def run_stage(config: DictConfig) -> float | None:
         _check_seed(config)
         privilege(config)
         return None
+    fill_absent(config)
     check_complete(config)
     stage = _STAGES[check_choice("stage", config.stage, [*_STAGES, "privilege", "compare"])]
     _check_seed(config)

@@ -58,12 +58,15 @@ def needs(choice, models, lines, folder):
             return [*fewer, "data.batch_size=2", f"student.tokenizer={models}/student"]
         teacher = [] if name in ONLY_EVALUATE else [f"teacher.name={models}/teacher"]
         return [*QUICKSTART, f"student.name={models}/student", *teacher]
-    if choice.startswith("data/study/"):
-        return ALL_TASKS if choice.endswith("/all") else SMALL_SUMS
+    if choice.startswith("data/study/all"):
+        return [size for size in ALL_TASKS if "steps" not in choice or "gcd" not in size]
+    if choice.startswith(("data/study/", "data/quickstart")):
+        return SMALL_SUMS
+    if choice.startswith("student/scratch"):
+        return [f"student.tokenizer={models}/student"]
     own = {
         **{f"student/study{size}": [f"student.name={models}/student"] for size in ("", "_small", "_steps")},
         **{f"teacher/study{size}": [f"teacher.name={models}/teacher"] for size in ("", "_small")},
-        "student/scratch": [f"student.tokenizer={models}/student"],
         "teacher/base": ["student=lora"],
         "teacher/none": ["fusion=data"],
         "fusion/data": ["rollout=dataset"],
@@ -82,7 +85,7 @@ def needs(choice, models, lines, folder):
 
 def _group_and_name(choice):
     """Where a group has folders, a choice is named with them: ``experiment``, ``study/table1``."""
-    nested = choice.startswith(("data/", "experiment/", "method/"))
+    nested = choice.startswith(("data/", "experiment/", "fusion/", "method/", "student/"))
     return choice.split("/", 1) if nested else choice.rsplit("/", 1)
 
 
