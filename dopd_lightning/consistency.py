@@ -8,7 +8,7 @@ from typing import get_args
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -198,14 +198,21 @@ def check_trainer(trainer: L.Trainer, reduction: str, reference: Reference) -> N
     """Refuse flags of the Trainer under which the method would silently be another.
 
     Raises:
-        ConfigError: for ``token`` reduction under gradient accumulation, an average kept in low precision, or a
-            strategy that shards otherwise than by FSDP2.
+        ConfigError: for ``token`` reduction under gradient accumulation, an average kept in low precision, a
+            strategy that shards otherwise than by FSDP2, or one with fewer copies of the data than processes.
     """
     strategy = trainer.strategy
     if isinstance(strategy, FSDPStrategy | DeepSpeedStrategy):
         raise ConfigError(
             f"trainer.strategy: {type(strategy).__name__} is not supported: heads are read, and generation runs, as "
             "FSDP2 shards; use strategy=fsdp (dopd_lightning.sharding.FullyShardedStrategy)"
+        )
+    replicas = strategy.distributed_sampler_kwargs["num_replicas"] if isinstance(strategy, ParallelStrategy) else 1
+    if replicas != trainer.world_size:
+        raise ConfigError(
+            f"trainer.strategy: {type(strategy).__name__} counts {trainer.world_size} processes as {replicas} (its "
+            "data_parallel_size), but each reads examples of its own, and their gradients would not be shared; use "
+            "strategy=fsdp (dopd_lightning.sharding.FullyShardedStrategy), or strategy=ddp"
         )
     if reduction == "token" and trainer.accumulate_grad_batches > 1:
         raise ConfigError(

@@ -49,6 +49,7 @@ from dopd_lightning.readings import Readings
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.resuming import Resuming
 from dopd_lightning.rollout import Engine, Rollout, RolloutRequest, StudentRollout, TransformersEngine
+from dopd_lightning.scheduler import scheduler_over
 from dopd_lightning.scoring import Scoring
 from dopd_lightning.sharding import is_sharded, let_go, shard
 from dopd_lightning.supervision import Supervision, Wanted
@@ -363,8 +364,7 @@ class DOPDModule(Evaluation, Resuming):
         optimizer = self._make_optimizer([p for p in self.student.parameters() if p.requires_grad])
         if self._make_scheduler is None:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self._make_scheduler(optimizer=optimizer, num_training_steps=steps)
+        scheduler = scheduler_over(self.trainer, self._make_scheduler, optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_after_backward(self) -> None:

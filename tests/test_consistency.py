@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import peft
 import pytest
+from lightning.pytorch.strategies import ModelParallelStrategy
 
+from dopd_lightning.consistency import check_trainer
 from dopd_lightning.divergence import Divergence, Term
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD, Data, Reference, Supervision, Teacher
@@ -16,6 +20,7 @@ from dopd_lightning.policies import Reference as ReferencePolicy
 from dopd_lightning.policies import load_policy, new_tokenizer
 from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.rollout import DatasetRollout, MixedRollout, StudentRollout, TeacherRollout
+from dopd_lightning.sharding import FullyShardedStrategy
 
 
 @pytest.fixture
@@ -219,3 +224,18 @@ def test_a_wrapper_of_peft_is_refused(make, make_policy):
     wrapped = peft.get_peft_model(make_policy(), peft.LoraConfig(r=2, task_type="CAUSAL_LM"))
     with pytest.raises(ConfigError, match=r"student: PeftModelForCausalLM is no transformers model; .*load_lora"):
         make(wrapped, fusion=Reference())
+
+
+class Mesh:
+    def __init__(self, size):
+        self.size, self.get_local_rank = lambda: size, lambda: 0
+
+
+@pytest.mark.parametrize(("strategy", "copies"), [(ModelParallelStrategy, 1), (FullyShardedStrategy, 2)])
+def test_processes_that_share_the_work_of_one_are_refused(monkeypatch, strategy, copies):
+    """Each would read examples of its own; Lightning's own default is one copy a node."""
+    monkeypatch.setattr(ModelParallelStrategy, "device_mesh", {"data_parallel": Mesh(copies)})
+    trainer = SimpleNamespace(strategy=strategy(), world_size=2, accumulate_grad_batches=1)
+    refused = pytest.raises(ConfigError, match=r"ModelParallelStrategy counts 2 processes as 1 .*FullyShardedStrategy")
+    with refused if copies == 1 else nullcontext():
+        check_trainer(trainer, "rollout", ReferencePolicy("student"))

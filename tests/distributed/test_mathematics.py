@@ -170,3 +170,11 @@ def test_a_run_that_validates_trains_as_one_process_does(strategy):
     for each in in_two(Case(data=data | {"batch_size": 2}, trainer=settings), strategy):
         assert_same_metrics(each, expected)
         assert_same_student(each, expected)
+
+
+def test_the_few_batches_that_are_overfitted_are_dealt_out():
+    """Lightning puts another sampler in place of the data module's."""
+    data, settings = {"train": examples(16), "batch_size": 4}, {"overfit_batches": 2, "max_epochs": 2}
+    expected = alone(Case(data=data, trainer=settings))
+    for each in in_two(Case(data=data | {"batch_size": 2}, trainer=settings), "ddp"):
+        assert_same_metrics(each, expected)

@@ -136,7 +136,7 @@ def trainer_of(case: Case, *callbacks: L.Callback) -> L.Trainer:
         devices=place()[1],
         strategy=FullyShardedStrategy() if case.strategy == "fsdp" else case.strategy,
         enable_model_summary=False,
-        use_distributed_sampler=False,  # batches are dealt out already
+        use_distributed_sampler=case.data is not None,  # batches are dealt out already
         callbacks=list(callbacks),
         plugins=[WholeCheckpointIO()],
         **quiet | {"max_epochs": 1} | case.trainer,
