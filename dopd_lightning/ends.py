@@ -38,8 +38,9 @@ def ends_of(
     policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, prompt_format: PromptFormat
 ) -> list[int]:
     """Every token that ends a response of one policy: its own, and what its chat template writes behind a turn."""
-    turn = prompt_format.end_of_turn(tokenizer) if tokenizer is not None else None
-    return sorted({*end_of_sequence_ids(policy, tokenizer), *([] if turn is None else [turn])})
+    own = end_of_sequence_ids(policy, tokenizer)
+    turn = None if tokenizer is None else prompt_format.end_of_turn(tokenizer, own)
+    return sorted({*own, *([] if turn is None else [turn])})
 
 
 def find_ends(
@@ -84,8 +85,8 @@ def find_ends(
             "exported student stops at each of them"
         )
     text = tokenizer.eos_token_id if tokenizer.eos_token_id in ids else (own or ids)[0]
-    turn = prompt_format.end_of_turn(tokenizer)
-    return Ends(ids, text, turn if turn in ids else text)
+    turn = prompt_format.end_of_turn(tokenizer, own)
+    return Ends(ids, text, text if turn is None else turn)
 
 
 def _source(role: str) -> str:

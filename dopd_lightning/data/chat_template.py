@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
@@ -77,8 +77,17 @@ def render(
     raise first_error
 
 
-def end_of_turn(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any] | None = None) -> int | None:
-    """The token that the chat template writes behind an assistant's message; ``None`` if it writes none."""
+def end_of_turn(
+    tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any] | None = None, known: Collection[int] = ()
+) -> int | None:
+    """The token that the chat template writes behind an assistant's message; ``None`` if it writes none.
+
+    Args:
+        tokenizer: has the template.
+        arguments: passed on to the template.
+        known: tokens that end texts: one of these, where several special tokens stand there (Command R7B closes the
+            answer, then the turn; Phi-3 the turn, then the text); otherwise the first.
+    """
     try:
         text = render(_PROBE, tokenizer, arguments, add_generation_prompt=False)
     except DataError:  # there is no template, or none for such a chat
@@ -86,24 +95,26 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any]
     behind = text.rpartition(_PROBE_ANSWER)[2]
     added = {token: str(entry) for token, entry in tokenizer.added_tokens_decoder.items()}
     special = {*tokenizer.all_special_ids, *(token for token, written in added.items() if written.strip())}
-    ids: list[int] = tokenizer(behind, add_special_tokens=False)["input_ids"]
-    return next((token for token in ids if token in special), None)
+    ids = [token for token in tokenizer(behind, add_special_tokens=False)["input_ids"] if token in special]
+    return next((token for token in ids if token in known), ids[0] if ids else None)
 
 
 def _check_all_there(messages: Sequence[Message], text: str) -> None:
     """Refuse a text without a message's content.
 
-    Templates strip contents, write tools' as JSON, and drop the thinking that stands before an earlier answer.
+    Templates strip contents, or break their lines otherwise; write tools' as JSON; and drop the thinking that stands
+    before an earlier answer.
 
     Raises:
         DataError: naming the message.
     """
-    text = _SWITCHES.sub("", text)
+    text = "".join(_SWITCHES.sub("", text).split())
     for number, message in enumerate(messages):
         content = _SWITCHES.sub("", message["content"]).strip()
         if message["role"] in ANSWERING_ROLES:
             content = content.rpartition("\n")[2]
-        if content not in text and json.dumps(content, ensure_ascii=False)[1:-1] not in text:
+        forms = (content, json.dumps(content, ensure_ascii=False)[1:-1])
+        if not any("".join(form.split()) in text for form in forms):
             raise DataError(
                 f"prompt: the tokenizer's chat template leaves out the content of message {number} "
                 f"({message['role']!r}), {message['content'][:60]!r}; use another template (tokenizer.chat_template), "

@@ -89,9 +89,11 @@ def _check_meaning(raw: Mapping[str, Any], where: str) -> None:
             f"{where}: {' and '.join(map(repr, pair))} are answers to prefer or not, which nothing here learns from; "
             "take one for the completion, columns={completion: chosen}, or leave them out"
         )
-    for name in _SEEN_OR_HEARD:
-        if _is_given(raw.get(name)):
-            raise DataError(f"{where}: {name!r} is there, but models here read text alone; leave it out")
+    messages = raw["prompt"] if isinstance(raw["prompt"], list) else []
+    for holder in (raw, *(message for message in messages if isinstance(message, Mapping))):
+        for name in _SEEN_OR_HEARD:
+            if _is_given(holder.get(name)):
+                raise DataError(f"{where}: {name!r} is there, but models here read text alone; leave it out")
 
 
 def _is_given(value: object) -> bool:

@@ -18,6 +18,6 @@ def log_fields(where: str, names: Iterable[str]) -> None:
         names: of its examples' fields, each as often as it comes up.
     """
     found = dict.fromkeys(names)
-    used = ", ".join(name for name in FIELDS if name in found)
+    known = ", ".join(name for name in FIELDS if name in found)
     others = [name for name in found if name not in FIELDS]
-    log.info("%s: uses %s%s", where, used, f"; for the verifier alone: {listed(others)}" if others else "")
+    log.info("%s: with %s%s", where, known, f"; used by nothing but a verifier: {listed(others)}" if others else "")

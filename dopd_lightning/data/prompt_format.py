@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -84,9 +84,14 @@ class PromptFormat:
             )
         return render(messages, tokenizer, self.chat_template_kwargs)
 
-    def end_of_turn(self, tokenizer: PreTrainedTokenizerBase) -> int | None:
-        """The token that the chat template writes behind an assistant's message; ``None`` if it writes none."""
-        return end_of_turn(tokenizer, self.chat_template_kwargs)
+    def end_of_turn(self, tokenizer: PreTrainedTokenizerBase, known: Collection[int]) -> int | None:
+        """The token that the chat template writes behind an assistant's message; ``None`` if it writes none.
+
+        Args:
+            tokenizer: has the template.
+            known: tokens that end texts.
+        """
+        return end_of_turn(tokenizer, self.chat_template_kwargs, known)
 
     def token_ids(self, example: Example, tokenizer: PreTrainedTokenizerBase, privileged: bool) -> list[int]:
         """Token ids of :meth:`text`, ready for a response to follow.

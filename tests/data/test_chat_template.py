@@ -29,10 +29,11 @@ PARTS_ALONE = (
 PARTS_OR_FAILS = CHATML.replace("m.content", "m.content[0]['text'] + ''")
 DROPS_SYSTEM = CHATML.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}")
 CUTS = CHATML.replace("m.content", "m.content[:5]")
+ONE_LINE = CHATML.replace("m.content", "m.content.replace('\\n', ' ')")
 JSON = CHATML.replace("m.content", "m.content | tojson")
 
 
-@pytest.mark.parametrize("template", [CHATML, STRIPS, DROPS_THINKING, PARTS_ALONE, PARTS_OR_FAILS, JSON])
+@pytest.mark.parametrize("template", [CHATML, STRIPS, DROPS_THINKING, PARTS_ALONE, PARTS_OR_FAILS, JSON, ONE_LINE])
 def test_every_message_is_in_the_text(make_tokenizer: Any, template: str) -> None:
     text = render(CHAT, make_tokenizer(chat_template=template))
     for content in ("Be brief.", "1 + 1?", "It is 2.", "And then?"):
@@ -83,6 +84,11 @@ def test_the_end_of_a_turn_is_what_the_template_writes_behind_it(
     tokenizer = make_tokenizer(chat_template=template, post="<s> $A <|im_end|>")
     found = end_of_turn(tokenizer)
     assert found == (None if end is None else tokenizer.convert_tokens_to_ids(end))
+
+
+def test_of_several_tokens_behind_a_turn_one_that_ends_texts_is_its_end(make_tokenizer: Any) -> None:
+    tokenizer = make_tokenizer(chat_template=CHATML.replace("<|im_end|>", "<|im_start|><|im_end|><|endoftext|>"))
+    assert [end_of_turn(tokenizer, known=known) for known in ((), (2,), (0,), (0, 2), (9,))] == [1, 2, 0, 2, 1]
 
 
 def test_arguments_reach_the_template(make_tokenizer: Any) -> None:

@@ -50,6 +50,10 @@ def test_an_example_passes_unchanged(raw: dict[str, Any]) -> None:
             "'privileged' has half a character, \\ud83d, at position 1; was a text cut in the middle "
             "of an escaped emoji?",
         ),
+        (
+            {"prompt": [{"role": "user", "content": "x", "images": ["a.png"]}]},
+            "'images' is there, but models here read text alone; leave it out",
+        ),
         ({"prompt": "x", "images": ["a.png"]}, "'images' is there, but models here read text alone; leave it out"),
         (
             {"prompt": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "x"}]}]},

@@ -69,7 +69,9 @@ def test_a_pipe_is_refused_and_the_log_says_which_fields_are_used(
         HubDataset("json", "train", data_files=[str(tmp_path / "pipe")])
     with caplog.at_level(logging.INFO):
         HubDataset("json", "train[:2]", columns={"prompt": "question"}, data_files=file)
-    assert "json, split 'train[:2]', 2 examples: uses prompt; for the verifier alone: 'label'" in caplog.messages
+    assert (
+        "json, split 'train[:2]', 2 examples: with prompt; used by nothing but a verifier: 'label'" in caplog.messages
+    )
 
 
 def test_a_missing_column_is_named_when_the_dataset_is_opened(file: str) -> None:

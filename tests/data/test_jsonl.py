@@ -131,7 +131,9 @@ def test_the_log_says_which_fields_are_used(file: Path, caplog: pytest.LogCaptur
         examples = JsonlDataset(file, columns={"prompt": "messages"}).examples
     assert examples[0] == {"prompt": chat[:1], "completion": "2", "id": 1}
     (line,) = caplog.messages
-    assert line.endswith("train.jsonl, 2 examples: uses prompt, completion; for the verifier alone: 'id', 'level'")
+    assert line.endswith(
+        "train.jsonl, 2 examples: with prompt, completion; used by nothing but a verifier: 'id', 'level'"
+    )
 
 
 def test_a_folder_cannot_be_read(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from torch.utils.data import DataLoader
 
@@ -69,6 +71,15 @@ def test_answers_are_greedy_and_to_the_bare_prompt(
         make_trainer().validate(module, DataLoader([examples], batch_size=None), verbose=False)
     expected = [greedy_answer(make_policy(seed), example["prompt"], tokenizer) for example in examples]
     assert seen == [(example["prompt"], answer) for example, answer in zip(examples, expected, strict=True)]
+
+
+def test_answers_are_read_as_they_were_written(make_module, tokenizer, monkeypatch):
+    """A tokenizer may ask for spaces to be cleaned up, as all of Llama 3's do."""
+    cleans, written = copy.deepcopy(tokenizer), "x != 'm' , y ."
+    cleans.clean_up_tokenization_spaces = True
+    module = make_module(tokenizer=cleans)
+    monkeypatch.setattr(module, "_write", lambda *_: [tokenizer.encode(written, add_special_tokens=False)])
+    assert module.answer([{"prompt": "1 2"}]) == [written]
 
 
 def test_prompts_are_privileged_where_that_is_asked_for(make_module, make_policy, tokenizer):
