@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+from copy import deepcopy
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from torch import Tensor
 
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.files import written_whole
@@ -37,25 +42,83 @@ class WholeCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_checkpoint(path: str | os.PathLike[str], *, to_train: bool = False) -> dict[str, Any]:
     """A checkpoint, with its tensors left in the file until they are used.
 
+    Args:
+        path: of the file.
+        to_train: whether it has to hold what training goes on with, besides weights.
+
     Raises:
-        ConfigError: if there is none at ``path``, or the file is not a whole one.
+        ConfigError: if there is none at ``path``, the file is not a whole one or a byte of it has changed, a part is
+            missing, or a number is not finite.
     """
     text = os.fspath(path)
     try:
+        if not stat.S_ISREG(os.stat(text).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file")
+        with ZipFile(text) as archive:
+            damaged = archive.testzip()
         checkpoint: dict[str, Any] = torch.load(text, map_location="cpu", weights_only=True, mmap=True)
     except OSError as error:
         raise ConfigError(f"ckpt_path: {text!r}: {error.strerror}; give the path of a .ckpt file") from error
-    except (RuntimeError, UnpicklingError, EOFError) as error:
+    except (RuntimeError, UnpicklingError, EOFError, BadZipFile, ValueError, KeyError) as error:
         raise ConfigError(
             f"ckpt_path: {text!r} is not a checkpoint of a run, or not all of one ({Path(text).stat().st_size} bytes); "
             "give the path of a .ckpt file"
         ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise ConfigError(f"ckpt_path: {text!r} is not a checkpoint of a run; give the path of a .ckpt file")
+    if damaged is not None:
+        raise ConfigError(f"ckpt_path: {text!r} is damaged: {damaged} in it is not what was saved; give another")
+    wrong = _wrong_part(checkpoint, to_train)
+    if wrong is not None:
+        raise ConfigError(
+            f"ckpt_path: {text!r} is not a checkpoint of a run: its {wrong!r} is missing, or is not what a run saves "
+            "there; give another"
+        )
+    for name in ("state_dict", "optimizer_states") if to_train else ("state_dict",):
+        where = _not_finite(name, checkpoint[name])
+        if where is not None:
+            raise ConfigError(f"ckpt_path: {text!r} has numbers that are not finite, in {where}; give an earlier one")
     return checkpoint
+
+
+_KINDS: dict[str, type] = {"state_dict": dict, "pytorch-lightning_version": str}
+_KINDS_TO_TRAIN: dict[str, type] = {"global_step": int, "loops": dict, "optimizer_states": list, "lr_schedulers": list}
+
+
+def _wrong_part(checkpoint: Any, to_train: bool) -> str | None:
+    """The part for which Lightning would end in a traceback, or begin anew without a word."""
+    if not isinstance(checkpoint, dict):
+        return "state_dict"
+    for name, kind in (_KINDS | _KINDS_TO_TRAIN if to_train else _KINDS).items():
+        if not isinstance(checkpoint.get(name), kind):
+            return name
+    if not isinstance(checkpoint.get("config", {}), dict):
+        return "config"
+    if to_train and not checkpoint["optimizer_states"]:
+        return "optimizer_states"
+    if to_train and not _is_progress(checkpoint["loops"], checkpoint["global_step"]):
+        return "loops"
+    return None
+
+
+def _is_progress(loops: dict[str, Any], step: int) -> bool:
+    """Whether Lightning's counters are all there."""
+    if not isinstance(loops.get("fit_loop"), dict):
+        return False
+    try:
+        mend_progress({"loops": deepcopy(loops), "global_step": step})
+    except (KeyError, TypeError, AttributeError):
+        return False
+    return True
+
+
+def _not_finite(name: str, node: Any) -> str | None:
+    """The name of a tensor in nested dicts and lists that holds NaN or infinity."""
+    if isinstance(node, Tensor):
+        return None if bool(node.isfinite().all()) else name
+    parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
+    return next(filter(None, (_not_finite(f"{name}.{key}", part) for key, part in parts)), None)
 
 
 def mend_progress(checkpoint: dict[str, Any]) -> None:

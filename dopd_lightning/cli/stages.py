@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import lightning as L
@@ -12,13 +13,12 @@ from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig
 
 from dopd_lightning.callbacks import ExportStudent, save_student
-from dopd_lightning.checkpoints import read_checkpoint
 from dopd_lightning.cli.absent import fill_absent
 from dopd_lightning.cli.build import Run, build, make_trainer
 from dopd_lightning.cli.compare import compare
 from dopd_lightning.cli.make import check_complete
 from dopd_lightning.cli.privilege import privilege
-from dopd_lightning.cli.resume import check_same_run, newest_checkpoint
+from dopd_lightning.cli.resume import check_same_run, checkpoints_of, load_first
 from dopd_lightning.cli.summary import Summary, make_folder, take_tally, write_config
 from dopd_lightning.errors import ConfigError, check_choice
 from dopd_lightning.files import json_line, write_whole
@@ -47,17 +47,17 @@ def run_stage(config: DictConfig) -> float | None:
     _check_seed(config)
     if config.stage == "export" and config.ckpt_path is None:
         raise ConfigError("ckpt_path: stage=export needs the checkpoint to export; give ckpt_path=<file>.ckpt")
-    if config.ckpt_path == "auto":
-        path = newest_checkpoint(config)
-        config.ckpt_path = None if path is None else str(path)
-    checkpoint = None if config.ckpt_path is None else read_checkpoint(str(config.ckpt_path))
+    candidates = checkpoints_of(config)
+    first = next(candidates, None)  # what is wrong with it is said before models load
     make_folder(config)
     L.seed_everything(config.seed, workers=True, verbose=False)
     run = build(config)
-    if checkpoint is not None:  # before anything is evaluated
-        run.module.on_load_checkpoint(checkpoint)
+    found = None if first is None else load_first(run.module, chain([first], candidates), config)
+    config.ckpt_path = None if found is None else str(found[0])
+    if found is not None:  # before anything is evaluated
+        _, checkpoint = found
         if config.stage == "fit":
-            check_same_run(checkpoint, config, run.trainer.world_size)
+            check_same_run(checkpoint, config, run.trainer, run.data)
         if config.stage == "export":  # in the other stages the Trainer does
             run.module.load_state_dict(checkpoint["state_dict"])
     write_config(config, run.folder)
@@ -87,7 +87,16 @@ def fit(run: Run) -> Metrics:
     run.trainer.fit(run.module, datamodule=run.data, ckpt_path=run.config.ckpt_path, weights_only=True)
     summary.seconds = time.monotonic() - start
     metrics = _floats(run.trainer.callback_metrics)
-    summary.steps, summary.regimes = take_tally(metrics) or (run.trainer.global_step, run.module.regime_counts.shares())
+    tally = take_tally(metrics)
+    if tally is None:
+        log.warning(
+            "ckpt_path: %s is at the end of its run (trainer.max_epochs=%s, trainer.max_steps=%s), and nothing was "
+            "left to train; raise them to go on, or leave ckpt_path out to begin anew",
+            run.config.ckpt_path,
+            run.trainer.max_epochs,
+            run.trainer.max_steps,
+        )
+    summary.steps, summary.regimes = tally or (run.trainer.global_step, run.module.regime_counts.shares())
     if summary.steps < run.trainer.max_steps:
         log.warning(
             "trainer.max_steps: the run ended after %d of %d steps, at max_epochs=%s; raise trainer.max_epochs",

@@ -79,7 +79,7 @@ class Tally(L.Callback):
         assert isinstance(pl_module, DOPDModule)
         trainer.callback_metrics[_STEPS] = torch.tensor(trainer.global_step)
         for regime, share in pl_module.regime_counts.shares().items():
-            trainer.callback_metrics[_REGIME + regime] = torch.tensor(share)
+            trainer.callback_metrics[_REGIME + regime] = torch.tensor(share, dtype=torch.float64)  # as it is
 
 
 def take_tally(metrics: dict[str, float]) -> tuple[int, dict[str, float]] | None:

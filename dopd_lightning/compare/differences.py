@@ -8,19 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# Where a run goes, what it is called and who logs it: no part of what is learned.
-_OF_NO_CONSEQUENCE = (
-    "name",
-    "stage",
-    "ckpt_path",
-    "runs",
-    "objective",
-    "evaluate",
-    "paths",
-    "logger",
-    "privilege",
-    "seed",
-)
+OF_NO_CONSEQUENCE = ("name", "stage", "ckpt_path", "runs", "objective", "evaluate", "paths", "logger", "privilege")
+"""Where a run goes, what it is called and who logs it: no part of what is learned."""
+
 _ONLY_SHOW = {
     "callbacks": ("divergence_map", "live_console", "speed"),
     "trainer": ("enable_progress_bar", "enable_model_summary", "log_every_n_steps"),
@@ -88,7 +78,7 @@ def _without_own(config: Mapping[str, Any]) -> Any:
             return value
         return named_after.sub(lambda match: own[match[0]], value.replace(folder, "<run>") if folder else value)
 
-    counts = {key: value for key, value in config.items() if key not in _OF_NO_CONSEQUENCE}
+    counts = {key: value for key, value in config.items() if key not in (*OF_NO_CONSEQUENCE, "seed")}
     for group, left_out in _ONLY_SHOW.items():
         if isinstance(counts.get(group), Mapping):
             counts[group] = {name: value for name, value in counts[group].items() if name not in left_out}

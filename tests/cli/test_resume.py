@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
 import re
 import resource
+import shutil
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 
+from dopd_lightning import optimizer
+from dopd_lightning.cli import resolvers
 from dopd_lightning.cli.main import main
+from dopd_lightning.cli.resume import check_same_run, checkpoints_of, kept
 from dopd_lightning.cli.stages import run_stage
 from dopd_lightning.errors import ConfigError
 
-KILLS = 20
+KILLS = 5  # more of them, over the quickstart: benchmarks/kill.py
 STEPS = 12
 
 _context = multiprocessing.get_context("forkserver")  # each run a process of its own, without seconds of imports
@@ -58,28 +65,22 @@ def run(arguments: list[str], before: Callable[[], None] | None = None) -> int:
 
 @pytest.fixture
 def arguments(models, tmp_path, monkeypatch) -> list[str]:
-    """Of a run of ``STEPS`` steps that saves after each, five steps an epoch, with validation."""
+    """Of a run of one epoch with ``STEPS`` steps that saves after each: but for sizes, what a run is by default."""
     monkeypatch.chdir(tmp_path)
-    lines = "".join(f'{{"prompt": "Add {n} 2.", "privileged": "first {n}", "answer": {n + 2}}}\n' for n in range(10))
-    (tmp_path / "sums.jsonl").write_text(lines)
+    rows = [{"prompt": f"Add {n} 2.", "privileged": f"first {n}", "answer": n + 2} for n in range(2 * STEPS)]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return [
         f"student.name={models}/student",
         f"teacher.name={models}/teacher",
         "data.train.path=sums.jsonl",
         "data.val.path=sums.jsonl",
         "data.batch_size=2",
-        "data.eval_batch_size=10",
         "fusion.top_k=8",
-        "reference=ema",
         "rollout.max_new_tokens=4",
-        "rollout.samples_per_prompt=2",
         "trainer=cpu",
         "trainer.enable_progress_bar=false",
-        "trainer.max_epochs=-1",
-        f"trainer.max_steps={STEPS}",
-        "trainer.val_check_interval=2",
+        "trainer.log_every_n_steps=1",
         "callbacks.checkpoint.every_n_steps=1",
-        "optimizer.lr=0.01",
     ]
 
 
@@ -87,28 +88,42 @@ def checkpoint_of(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
+def summary_of(folder: Path) -> dict[str, Any]:
+    return {**json.loads((folder / "summary.json").read_text()), "seconds": None}
+
+
 def assert_same_end(found: Path, expected: Path) -> None:
     one, other = checkpoint_of(found), checkpoint_of(expected)
-    assert one["global_step"] == other["global_step"] == STEPS
+    assert one["global_step"] == other["global_step"]
     assert all(one["state_dict"][name].equal(weight) for name, weight in other["state_dict"].items())
     for state, there in zip(
         one["optimizer_states"][0]["state"].values(), other["optimizer_states"][0]["state"].values(), strict=True
     ):
         assert all(state[name].equal(there[name]) for name in there)
+    assert one["lr_schedulers"] == other["lr_schedulers"]
     assert one["regime_counts"] == other["regime_counts"]
+
+
+def attempt(name: str, number: int) -> Path:
+    """A folder as runs have them by default, named by the moment."""
+    return Path("runs", name, f"2026-01-01_00-00-{number:02}")
 
 
 @pytest.fixture
 def left_alone(arguments) -> Path:
     """The folder of a run that nothing happens to."""
-    assert run([*arguments, "name=left_alone", "paths.output_dir=runs/left_alone"]) == 0
-    return Path("runs/left_alone")
+    folder = attempt("left_alone", 0)
+    assert run([*arguments, "name=left_alone", f"paths.output_dir={folder}"]) == 0
+    assert checkpoint_of(folder)["global_step"] == STEPS
+    return folder
 
 
-def go_on(arguments: list[str], name: str) -> Path:
-    """To the end."""
-    assert run([*arguments, f"name={name}", "ckpt_path=auto", f"paths.output_dir=runs/{name}/end"]) == 0
-    return Path("runs", name, "end")
+def go_on(arguments: list[str], name: str, left_alone: Path) -> None:
+    """To the end, which is that of the run that was left alone."""
+    end = attempt(name, 59)
+    assert run([*arguments, f"name={name}", "ckpt_path=auto", f"paths.output_dir={end}"]) == 0, console()
+    assert_same_end(where_it_ended(name), left_alone)
+    assert summary_of(end) == summary_of(left_alone)
 
 
 def where_it_ended(name: str) -> Path:
@@ -129,19 +144,18 @@ def wait_for(path: Path) -> None:
 
 
 def test_a_run_killed_at_random_moments_ends_like_one_that_was_left_alone(arguments, left_alone):
-    """Twenty times; a run that comes to its end between two kills is compared, and another one begun."""
+    """A run that comes to its end between two kills is compared, and another one begun."""
     began = time.monotonic()
-    assert run([*arguments, "name=again", "paths.output_dir=runs/again"]) == 0
+    assert run([*arguments, "name=again", f"paths.output_dir={attempt('again', 0)}"]) == 0
     duration = time.monotonic() - began
-    assert_same_end(Path("runs/again"), left_alone)
+    assert_same_end(attempt("again", 0), left_alone)
     moments = random.Random(0)
     series = kills = attempts = 0
     while kills < KILLS:
         assert attempts < 10 * KILLS
         attempts += 1
         name = f"killed_{series}"
-        folder = Path("runs", name, str(attempts))
-        process = start([*arguments, f"name={name}", "ckpt_path=auto", f"paths.output_dir={folder}"])
+        process = start([*arguments, f"name={name}", "ckpt_path=auto", f"paths.output_dir={attempt(name, attempts)}"])
         process.join(moments.uniform(0.3, 0.9) * duration)
         if process.exitcode is None:
             process.kill()
@@ -151,8 +165,7 @@ def test_a_run_killed_at_random_moments_ends_like_one_that_was_left_alone(argume
             assert process.exitcode == 0, console()
             assert_same_end(where_it_ended(name), left_alone)
             series += 1
-    go_on(arguments, f"killed_{series}")
-    assert_same_end(where_it_ended(f"killed_{series}"), left_alone)
+    go_on(arguments, f"killed_{series}", left_alone)
 
 
 def _die_in_the_third_save() -> None:
@@ -171,29 +184,26 @@ def _die_in_the_third_save() -> None:
 
 def test_killed_in_the_middle_of_a_save_it_goes_on_from_the_one_before(arguments, left_alone):
     name = "half"
-    code = run([*arguments, f"name={name}", f"paths.output_dir=runs/{name}/0"], _die_in_the_third_save)
+    code = run([*arguments, f"name={name}", f"paths.output_dir={attempt(name, 0)}"], _die_in_the_third_save)
     assert code == -signal.SIGKILL
-    folder = Path("runs", name, "0", "checkpoints")
+    folder = attempt(name, 0) / "checkpoints"
     assert {path.name for path in folder.iterdir()} == {"step=1.ckpt", "step=2.ckpt", "last.ckpt", ".step=3.ckpt.part"}
-    end = go_on(arguments, name)
+    go_on(arguments, name, left_alone)
     assert "step=2.ckpt (2 steps)" in console()
-    assert_same_end(end, left_alone)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_told_to_stop_it_saves_and_stops(arguments, left_alone, number):
-    name = "stopped"
-    process = start(
-        [*arguments, "callbacks.checkpoint.every_n_steps=1000", f"name={name}", f"paths.output_dir=runs/{name}/0"]
-    )
-    wait_for(Path("runs", name, "0", "checkpoints", "last.ckpt"))  # of the first validation
+    name, folder = "stopped", attempt("stopped", 0)
+    process = start([*arguments, f"name={name}", f"paths.output_dir={folder}"])
+    wait_for(folder / "checkpoints" / "last.ckpt")
     os.kill(process.pid, number)
     process.join(60)
     assert process.exitcode == 128 + number
-    steps = checkpoint_of(Path("runs", name, "0"))["global_step"]
+    steps = checkpoint_of(folder)["global_step"]
     assert f"stopped by {number.name} after {steps} steps; saved " in console()
-    assert not Path("runs", name, "0", "student").exists(), "a run that is not over leaves no student"
-    assert_same_end(go_on(arguments, name), left_alone)
+    assert not (folder / "student").exists(), "a run that is not over leaves no student"
+    go_on(arguments, name, left_alone)
 
 
 def _fill_the_disk_after_two_saves() -> None:
@@ -210,66 +220,262 @@ def _fill_the_disk_after_two_saves() -> None:
 
 
 def test_a_full_disk_is_an_error_and_leaves_the_earlier_checkpoints(arguments, left_alone):
-    name = "full"
-    assert run([*arguments, f"name={name}", f"paths.output_dir=runs/{name}/0"], _fill_the_disk_after_two_saves) == 1
+    name, folder = "full", attempt("full", 0)
+    assert run([*arguments, f"name={name}", f"paths.output_dir={folder}"], _fill_the_disk_after_two_saves) == 1
     said = console()
-    assert "error: the checkpoint 'runs/full/0/checkpoints/step=3.ckpt' could not be written: " in said
+    assert f"error: the checkpoint '{folder}/checkpoints/step=3.ckpt' could not be written: " in said
     assert "earlier ones are as they were" in said
     assert "Traceback" not in said
-    folder = Path("runs", name, "0", "checkpoints")
-    assert {path.name for path in folder.iterdir()} == {"step=1.ckpt", "step=2.ckpt", "last.ckpt"}
-    assert_same_end(go_on(arguments, name), left_alone)
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"step=1.ckpt", "step=2.ckpt", "last.ckpt"}
+    go_on(arguments, name, left_alone)
 
 
-def test_auto_passes_over_what_is_not_whole_and_what_is_of_another_configuration(arguments, left_alone):
-    folder = left_alone / "checkpoints"
-    newest, other = folder / f"step={STEPS}.ckpt", folder / f"step={STEPS - 1}.ckpt"
-    newest.write_bytes(newest.read_bytes()[:-100])
-    assert run([*arguments, "name=left_alone", "ckpt_path=auto", "paths.output_dir=runs/left_alone/2"]) == 0
-    assert f"step={STEPS}.ckpt' is not a checkpoint of a run, or not all of one" in console()
-    assert f"going on from {other} ({STEPS - 1} steps)" in console()
-    assert run([*arguments, "name=left_alone", "ckpt_path=auto", "seed=1", "paths.output_dir=runs/left_alone/3"]) == 0
-    assert "of runs with other settings; starting from the beginning" in console()
-    assert checkpoint_of(Path("runs/left_alone/3"))["config"]["seed"] == 1
+# ------------------------------------------------------------------------------------------- in this process
+
+
+@pytest.fixture
+def fitted(configured, arguments):
+    """Run a fit into a folder, and return the folder."""
+
+    def fit(folder: str | Path, *overrides: str) -> Path:
+        config = configured(*arguments, *overrides, f"paths.output_dir={folder}", bare=True)
+        run_stage(config)
+        return Path(folder)
+
+    return fit
+
+
+KEEP = "callbacks.checkpoint.keep=99"
+
+
+def ckpt_path(run: Path, step: int) -> str:
+    """As an override; Hydra takes a value with an equals sign in quotes."""
+    return f"ckpt_path='{run}/checkpoints/step={step}.ckpt'"
 
 
 @pytest.mark.parametrize(
-    ("other", "message"),
+    ("settings", "steps"),
     [
-        (
-            "fusion.top_k=4",
-            "fusion.top_k: 4, but the checkpoint's run had 8; go on with what it had, or begin a new run",
-        ),
-        ("optimizer.lr=0.1", "optimizer.lr: 0.1, but the checkpoint's run had 0.01"),
-        ("reference.decay=0.5", "reference.decay: 0.5, but the checkpoint's run had"),
-        ("data.batch_size=1", r"data.batch_size: 1 on 1 process\(es\), .* makes 1 prompts a step, .* had 2"),
-        ("trainer.accumulate_grad_batches=2", "makes 4 prompts a step, but the checkpoint's run had 2"),
+        ([], (7,)),
+        (["data.batch_size=8", "trainer.max_epochs=4", "reference=ema"], (3, 4)),
+        (["data.batch_size=8", "trainer.max_epochs=2", "trainer.val_check_interval=2"], (2, 3)),
+        (["data.batch_size=8", "trainer.max_epochs=-1", "trainer.max_steps=5", "scheduler=constant"], (4,)),
+    ],
+    ids=str,
+)
+def test_from_any_step_it_ends_like_one_that_never_stopped(fitted, settings, steps):
+    """By default; at the end of an epoch, and beside it; after a validation; with an end by steps."""
+    whole = fitted("whole", KEEP, *settings)
+    for step in steps:
+        resumed = fitted(f"from_{step}", ckpt_path(whole, step), *settings)
+        assert_same_end(resumed, whole)
+        assert summary_of(resumed) == summary_of(whole)
+
+
+def test_so_does_the_quickstart_as_it_is_shipped(configured):
+    """Fewer steps, and fewer problems in evaluations."""
+    short = ["+experiment=quickstart", "logger=csv", "trainer.max_steps=4", "trainer.val_check_interval=2"]
+    short += ["data.val.size=2", "data.test.size=2", "callbacks.checkpoint.every_n_steps=1", KEEP]
+    run_stage(configured(*short, "paths.output_dir=whole", bare=True))
+    run_stage(configured(*short, "paths.output_dir=end", ckpt_path(Path("whole"), 3), bare=True))
+    assert_same_end(Path("end"), Path("whole"))
+    assert summary_of(Path("end")) == summary_of(Path("whole"))
+
+
+@pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval")
+def test_the_command_that_the_readme_shows_saves_and_exports(configured, models, lines):
+    """Without a batch size; only the length of responses is made to fit the models."""
+    (Path("sums.jsonl")).write_text(lines.read_text() * 2)
+    command = [f"student.name={models}/student", f"teacher.name={models}/teacher", "data.train.path=sums.jsonl"]
+    run_stage(configured(*command, "rollout.max_new_tokens=4", bare=True))
+    config = checkpoint_of(Path("run"))["config"]
+    assert (config["data"]["batch_size"], config["optimizer"]["lr"]) == (8, 5e-6)
+    assert Path("run/student/model.safetensors").exists()
+
+
+def test_a_checkpoint_of_before_values_were_resolved_is_gone_on_from(fitted, configured, arguments):
+    """As runs saved it up to version 0.1."""
+    whole = fitted("whole", KEEP)
+    path = whole / "checkpoints" / "step=7.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["config"] = OmegaConf.to_container(configured(*arguments, bare=True), resolve=False)
+    assert checkpoint["config"]["optimizer"]["lr"] == "${default:optimizer.adamw.lr}"
+    torch.save(checkpoint, path)
+    assert_same_end(fitted("end", ckpt_path(whole, 7), "optimizer.lr=5e-6"), whole)
+    with pytest.raises(ConfigError, match=r"optimizer.lr: 6e-06, but the checkpoint's run had 5e-06"):
+        fitted("other", ckpt_path(whole, 7), "optimizer.lr=6e-6")
+
+
+def test_at_the_end_of_its_run_it_says_that_nothing_is_left_to_train(fitted, caplog):
+    whole = fitted("whole")
+    resumed = fitted("again", ckpt_path(whole, STEPS))
+    assert f"step={STEPS}.ckpt is at the end of its run (trainer.max_epochs=1, trainer.max_steps=-1)" in caplog.text
+    assert summary_of(resumed) == summary_of(whole)
+    assert (resumed / "student" / "model.safetensors").exists()
+
+
+def _write_odd_files(folder: Path) -> dict[str, str]:
+    """Newer ones than those that are there, and what is to be said of each."""
+    whole = torch.load(folder / "step=3.ckpt", weights_only=True)
+    weight = next(iter(whole["state_dict"]))
+    contents: dict[str, Any] = {
+        "cut": None,
+        "flipped": None,
+        "list": {**whole, "config": [1]},
+        "without_step": {key: part for key, part in whole.items() if key != "global_step"},
+        "without_optimizer": {key: part for key, part in whole.items() if key != "optimizer_states"},
+        "without_loops": {key: part for key, part in whole.items() if key != "loops"},
+        "nan": {**whole, "state_dict": {**whole["state_dict"], weight: whole["state_dict"][weight] * torch.nan}},
+        "other_model": {**whole, "state_dict": {**whole["state_dict"], weight: torch.ones(3)}},
+    }
+    for name, content in contents.items():
+        if content is not None:
+            torch.save(content, folder / f"{name}.ckpt")
+    data = (folder / "step=3.ckpt").read_bytes()
+    (folder / "cut.ckpt").write_bytes(data[:-100])
+    place = data.index(whole["state_dict"][weight].numpy().tobytes()[:64]) + 5
+    (folder / "flipped.ckpt").write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    (folder / "empty.ckpt").touch()
+    (folder / "folder.ckpt").mkdir()
+    os.mkfifo(folder / "pipe.ckpt")
+    return {
+        "cut": "not all of one",
+        "flipped": "is damaged",
+        "list": "'config' is missing, or",
+        "without_step": "'global_step' is missing, or",
+        "without_optimizer": "'optimizer_states' is missing, or",
+        "without_loops": "'loops' is missing, or",
+        "nan": "not finite",
+        "other_model": "of another student or reference",
+        "empty": r"not all of one \(0 bytes\)",
+        "folder": "is no regular file",
+        "pipe": "is no regular file",
+    }
+
+
+def test_auto_passes_over_odd_files_with_a_line_each(fitted, caplog):
+    whole = fitted("whole", KEEP)
+    folder = Path("again/checkpoints")
+    folder.mkdir(parents=True)
+    shutil.copyfile(whole / "checkpoints" / "step=3.ckpt", folder / "step=3.ckpt")
+    said = _write_odd_files(folder)
+    assert_same_end(fitted("again", "ckpt_path=auto"), whole)
+    lines = [record.getMessage() for record in caplog.records if "looking for an earlier one" in record.getMessage()]
+    assert len(lines) == len(said)
+    for name, reason in said.items():
+        assert [line for line in lines if re.search(rf"{name}\.ckpt.*{reason}", line)], name
+    with pytest.raises(ConfigError, match="of another student or reference"):
+        fitted("explicit", f"ckpt_path={folder}/other_model.ckpt")
+
+
+def test_auto_finds_attempts_at_the_same_run_and_no_others(fitted, configured, arguments, caplog):
+    caplog.set_level("INFO")
+    whole = fitted("whole") / "checkpoints" / f"step={STEPS}.ckpt"
+
+    def found_from(folder: str, *settings: str) -> list[str]:
+        config = configured(*arguments, "ckpt_path=auto", f"paths.output_dir={folder}", *settings, bare=True)
+        return [str(path.relative_to("runs")) for path, _ in checkpoints_of(config)]
+
+    for number, folder in enumerate(
+        ("a/2026-01-01_00-00-00", "a/mine", "a/multirun_2026-01-01_00-00-00/0", "a/multirun_2026-01-01_00-00-00/1", "a")
+    ):
+        path = Path("runs", folder, "checkpoints", f"step={STEPS}.ckpt")
+        path.parent.mkdir(parents=True)
+        shutil.copyfile(whole, path)
+        os.utime(path, (number, number))
+    file = f"checkpoints/step={STEPS}.ckpt"
+    assert found_from("runs/a/2026-01-01_00-00-07") == [f"a/2026-01-01_00-00-00/{file}"], "the same command again"
+    assert found_from("runs/a/multirun_2027-01-01_00-00-00/1") == [f"a/multirun_2026-01-01_00-00-00/1/{file}"]
+    assert found_from("runs/a/mine") == [f"a/mine/{file}"], "a folder that was asked for is one run's"
+    assert found_from("runs/a") == [f"a/{file}"]
+    assert found_from("runs/b/2026-01-01_00-00-07") == found_from("runs/a/yours") == []
+    assert "finds no checkpoint of this run in runs/a/yours/checkpoints; starting from the beginning" in caplog.text
+    assert found_from("runs/a/2026-01-01_00-00-07", "seed=1") == []
+    assert "in runs/a/*/checkpoints, but 1 of runs with other settings; starting from the beginning" in caplog.text
+    with pytest.raises(ConfigError, match=r"ckpt_path: auto finds no .* runs/a/yours/.*; give ckpt_path=<file>.ckpt"):
+        found_from("runs/a/yours", "stage=export")
+
+
+# --------------------------------------------------------------------------------------- what may differ
+
+
+def hold(saved: dict[str, Any], now: DictConfig, batch_size: int = 2, accumulated: int = 1, processes: int = 1) -> None:
+    """Hold a run to a checkpoint with this configuration, of two prompts a step."""
+    trainer: Any = SimpleNamespace(world_size=processes, accumulate_grad_batches=accumulated)
+    data: Any = SimpleNamespace(batch_size=batch_size)
+    check_same_run({"config": saved, "prompts_a_step": 2}, now, trainer, data)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ([], ["fusion.top_k=4"], "fusion.top_k: 4, but the checkpoint's run had 8; go on with what it had, or begin a"),
+        ([], ["optimizer.lr=0.1"], "optimizer.lr: 0.1, but the checkpoint's run had 5e-06"),
+        (["reference=ema"], ["reference=ema", "reference.decay=0.5"], "reference.decay: 0.5, but the checkpoint's run"),
+        ([], ["fusion=teacher"], "fusion._target_: .*, but the checkpoint's run had 'dopd_lightning.fusion.DOPD'"),
+        ([], ["++prompt_format.chat_template_kwargs.enable_thinking=false"], "prompt_format.chat_template_kwargs"),
+        ([], ["trainer.gradient_clip_val=2"], "trainer.gradient_clip_val: 2, but the checkpoint's run had 1.0"),
+        ([], ["data.train.path=other.jsonl"], "data.train.path: 'other.jsonl', but the checkpoint's run had "),
     ],
 )
-def test_a_checkpoint_of_another_configuration_is_refused(arguments, left_alone, other, message):
-    path = left_alone / "checkpoints" / "last.ckpt"
-    assert run([*arguments, other, f"ckpt_path={path}", "paths.output_dir=runs/refused"]) == 1
-    assert re.search(message, console())
+def test_what_decides_what_is_learned_may_not(configured, before, after, message):
+    with pytest.raises(ConfigError, match=message):
+        hold(kept(configured(*before)), configured(*after))
 
 
-def test_how_long_where_and_how_watched_may_change(arguments, left_alone):
-    path = left_alone / "checkpoints" / "last.ckpt"
-    changed = ["trainer.max_steps=14", "callbacks.checkpoint.keep=1", "logger=none", "trainer.val_check_interval=5"]
-    changed.append("privileged.evaluation=true")
-    assert (
-        run(
-            [
-                *arguments,
-                *changed,
-                "data.batch_size=1",
-                "trainer.accumulate_grad_batches=2",
-                f"ckpt_path={path}",
-                "paths.output_dir=runs/more",
-            ]
-        )
-        == 0
-    )
-    assert checkpoint_of(Path("runs/more"))["global_step"] == 14
+SERVER = "engine=vllm_server"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([], ["optimizer.lr=5e-6", "fusion.beta_weak=0.3"]),
+        ([], ["paths.output_dir=elsewhere", "paths.runs=/other/disk", "name=other", "runs=runs/*", "objective=null"]),
+        ([], ["callbacks.checkpoint.keep=1", "logger=none", "trainer.max_steps=9", "trainer.accelerator=cpu"]),
+        ([], ["data.val.path=other.jsonl", "data.eval_batch_size=3", "privileged.evaluation=true"]),
+        ([SERVER], [SERVER, "paths.output_dir=elsewhere", "engine.url=http://other:8000"]),
+        ([SERVER], [SERVER, "engine.weights=/dev/shm/weights"]),
+        (["student.name=${paths.runs}/a/student"], ["student.name=${paths.runs}/a/student", "paths.runs=/moved"]),
+    ],
+)
+def test_how_long_where_and_how_watched_may_change(configured, before, after):
+    hold(kept(configured(*before)), configured(*after))
+    hold(kept(configured(*after)), configured(*before))
+
+
+def test_how_many_prompts_make_a_step_may_not_change(configured):
+    saved = kept(configured())
+    hold(saved, configured(), batch_size=1, accumulated=2)
+    hold(saved, configured(), batch_size=1, processes=2)
+    with pytest.raises(
+        ConfigError, match=r"data.batch_size: 1 on 2 process\(es\), .* makes 8 prompts a step, .* had 2"
+    ):
+        hold(saved, configured(), batch_size=1, accumulated=4, processes=2)
+
+
+def test_the_models_of_the_package_are_the_same_where_it_is_installed_elsewhere(configured, monkeypatch):
+    quickstart = ["student=quickstart", "student.name=${asset:quickstart_student}"]
+    saved = kept(configured(*quickstart))
+    assert saved["student"]["name"] == "${asset:quickstart_student}"
+    monkeypatch.setattr(resolvers, "files", lambda package: Path("/another/environment") / package)
+    now = configured(*quickstart)
+    assert now.student.name.startswith("/another/environment/")
+    hold(saved, now)
+
+
+def test_a_default_that_is_another_in_this_version_is_noticed(configured, monkeypatch):
+    saved = kept(configured())
+    monkeypatch.setattr(optimizer.adamw, "__defaults__", (1e-5, *optimizer.adamw.__defaults__[1:]))
+    with pytest.raises(ConfigError, match=r"optimizer.lr: 1e-05, but the checkpoint's run had 5e-06"):
+        hold(saved, configured())
+
+
+def test_a_key_that_a_checkpoint_lacks_had_its_default(configured):
+    saved = kept(configured())
+    del saved["optimizer"]["lr"], saved["module"], saved["student"]["dtype"]
+    hold(saved, configured())
+    with pytest.raises(ConfigError, match=r"optimizer.lr: 0.1, but the checkpoint's run had 5e-06"):
+        hold(saved, configured("optimizer.lr=0.1"))
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_models_load(configured, tmp_path):
@@ -283,4 +489,4 @@ def test_a_folder_that_cannot_be_written_is_refused_before_models_load(configure
 def test_auto_without_anything_to_go_on_from_begins(configured, caplog):
     with caplog.at_level("INFO"):
         run_stage(configured("ckpt_path=auto"))
-    assert "no checkpoint of this run in" in caplog.text
+    assert "finds no checkpoint of this run in" in caplog.text
