@@ -213,8 +213,10 @@ def _differences(key: str, then: Any, now: Any) -> Iterator[tuple[str, Any, Any]
 
 def _by_default(node: Mapping[str, Any], name: str, *, at_the_top: bool) -> Any:
     """The value of a key that a checkpoint lacks: this version's default, as far as it can be known."""
-    if _TARGET not in node:
-        return node[name] if at_the_top else None  # else it is a key among values, such as those of a chat template
+    if at_the_top:
+        return node[name]
+    if name == _TARGET or _TARGET not in node:  # no object, or a key among values, such as a chat template's
+        return None
     try:
         default = inspect.signature(get_object(str(node[_TARGET]))).parameters[name].default
     except (ImportError, KeyError, TypeError, ValueError):

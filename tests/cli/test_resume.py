@@ -399,6 +399,9 @@ def test_auto_finds_attempts_at_the_same_run_and_no_others(fitted, configured, a
 # --------------------------------------------------------------------------------------- what may differ
 
 
+DATASET = ["fusion=data", "rollout=dataset"]
+
+
 def hold(saved: dict[str, Any], now: DictConfig, batch_size: int = 2, accumulated: int = 1, processes: int = 1) -> None:
     """Hold a run to a checkpoint with this configuration, of two prompts a step."""
     trainer: Any = SimpleNamespace(world_size=processes, accumulate_grad_batches=accumulated)
@@ -414,6 +417,11 @@ def hold(saved: dict[str, Any], now: DictConfig, batch_size: int = 2, accumulate
         (["reference=ema"], ["reference=ema", "reference.decay=0.5"], "reference.decay: 0.5, but the checkpoint's run"),
         ([], ["fusion=teacher"], "fusion._target_: .*, but the checkpoint's run had 'dopd_lightning.fusion.DOPD'"),
         ([], ["++prompt_format.chat_template_kwargs.enable_thinking=false"], "prompt_format.chat_template_kwargs"),
+        (
+            ["teacher=none", *DATASET],
+            DATASET,
+            "teacher._target_: 'dopd_lightning.*', but the checkpoint's run had None",
+        ),
         ([], ["trainer.gradient_clip_val=2"], "trainer.gradient_clip_val: 2, but the checkpoint's run had 1.0"),
         ([], ["data.train.path=other.jsonl"], "data.train.path: 'other.jsonl', but the checkpoint's run had "),
     ],
