@@ -40,7 +40,6 @@ class LiveConsole(Watcher, RichProgressBar):
         super().__init__(**options)
         self.rollouts = int(check_range("rollouts", rollouts, at_least=0))
         self.every_n_steps = int(check_range("every_n_steps", every_n_steps, at_least=1))
-        self._looked_at = -1
 
     @property
     def total_train_batches(self) -> int | float:
@@ -69,9 +68,8 @@ class LiveConsole(Watcher, RichProgressBar):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        step = trainer.global_step
-        if self.rollouts and step % self.every_n_steps == 0 and step != self._looked_at and trainer.is_global_zero:
-            self._looked_at = step
+        step, taken = trainer.global_step, not trainer.fit_loop._should_accumulate()
+        if self.rollouts and taken and step % self.every_n_steps == 0 and trainer.is_global_zero:
             assert isinstance(pl_module, DOPDModule), "LiveConsole shows the rollouts of a DOPDModule"
             get_console().print(rollouts_text(outputs["record"], pl_module.tokenizer, self.rollouts, step))
 

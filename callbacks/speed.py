@@ -17,15 +17,20 @@ from dopd_lightning.watcher import Watcher
 class Speed(Watcher):
     """Logs, of each step, response tokens a second over all processes, and the most memory that a process has taken.
 
-    ``train/tokens_per_second`` is of the whole step; ``…/rollout`` of writing responses alone, ``…/learning`` of the
-    rest: scoring, loss, backward pass, optimizer. ``train/peak_memory`` is in GiB: allocated by torch on a CUDA device
-    since the start, else the process's resident memory. The rate of the whole step is shown in the progress bar.
+    ``train/tokens_per_second`` is of the whole step, all its micro-batches; ``…/rollout`` of writing responses alone,
+    ``…/learning`` of the rest: scoring, loss, backward pass, optimizer. ``train/peak_memory`` is in GiB: allocated by
+    torch on a CUDA device since the start, else the process's resident memory. The rate of the whole step is shown in
+    the progress bar.
     """
 
     collective = frozenset({"on_train_batch_end"})  # its logging is
 
     def __init__(self) -> None:
         self._began = 0.0
+        self._tokens = self._seconds = self._writing = 0.0  # of the step's micro-batches so far
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._tokens = self._seconds = self._writing = 0.0
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -35,10 +40,13 @@ class Speed(Watcher):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        rates = dict.fromkeys(_PARTS, math.nan)
         if not self.off:
             with self.guarded():
-                rates = self._rates(outputs["record"], pl_module.device)
+                self._count(outputs["record"], pl_module.device)
+        if trainer.fit_loop._should_accumulate():
+            return
+        rates = dict.fromkeys(_PARTS, math.nan) if self.off else self._rates()
+        self._tokens = self._seconds = self._writing = 0.0
         for part, rate in rates.items():
             name = f"train/tokens_per_second{part}"
             pl_module.log(name, rate, prog_bar=not part, batch_size=1, sync_dist=True, reduce_fx="sum")
@@ -46,11 +54,15 @@ class Speed(Watcher):
         if memory is not None:
             pl_module.log("train/peak_memory", memory, batch_size=1, sync_dist=True, reduce_fx="max")
 
-    def _rates(self, record: TokenRecord, device: torch.device) -> dict[str, float]:
+    def _count(self, record: TokenRecord, device: torch.device) -> None:
+        self._seconds += _now(device) - self._began
+        self._writing += record.rollout_seconds
+        self._tokens += float(record.mask.sum())
+
+    def _rates(self) -> dict[str, float]:
         """Tokens a second of each part. Processes take their steps together, so that their rates add up."""
-        step = _now(device) - self._began
-        seconds = {"": step, "/rollout": record.rollout_seconds, "/learning": step - record.rollout_seconds}
-        return {part: float(record.mask.sum()) / max(seconds[part], 1e-9) for part in _PARTS}
+        seconds = {"": self._seconds, "/rollout": self._writing, "/learning": self._seconds - self._writing}
+        return {part: self._tokens / max(seconds[part], 1e-9) for part in _PARTS}
 
 
 _PARTS = ("", "/rollout", "/learning")

@@ -8,6 +8,7 @@ from typing import get_args
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -214,9 +215,11 @@ def check_trainer(trainer: L.Trainer, reduction: str, reference: Reference) -> N
             "data_parallel_size), but each reads examples of its own, and their gradients would not be shared; use "
             "strategy=fsdp (dopd_lightning.sharding.FullyShardedStrategy), or strategy=ddp"
         )
-    if reduction == "token" and trainer.accumulate_grad_batches > 1:
+    changes = [each for each in trainer.callbacks if isinstance(each, GradientAccumulationScheduler)]  # type: ignore[attr-defined]
+    accumulate = max([trainer.accumulate_grad_batches, *(max(each.scheduling.values()) for each in changes)])
+    if reduction == "token" and accumulate > 1:
         raise ConfigError(
-            f"reduction: 'token' with accumulate_grad_batches={trainer.accumulate_grad_batches} would be a mean of the "
+            f"reduction: 'token' with accumulate_grad_batches={accumulate} would be a mean of the "
             "micro-batches' means; use reduction='rollout', or larger batches without accumulation"
         )
     dtypes = {weight.dtype for weight in reference.averages} - {torch.float32}

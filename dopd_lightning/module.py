@@ -171,6 +171,9 @@ class DOPDModule(Evaluation, Resuming):
         if not examples and number_of_processes() == 1:
             raise DataError("batch: there is no example in it; only one of several processes may have none")
         self._warned = self._warned or warn_without_privileged_text(examples, self.reference, self.fusion)
+        if self._trainer is not None and batch_idx % self.trainer.accumulate_grad_batches == 0:
+            # Lightning zeroes the gradient here: of a step that was broken off, nothing is to be left.
+            self._step_metrics, self._micro_batches = StepMetrics(), 0
         wanted, self._wanted = self._wanted, None
         prompts = {role: self._prompts(examples, role) for role in ROLES}
         began = time.perf_counter()

@@ -235,7 +235,7 @@ class Mesh:
 def test_processes_that_share_the_work_of_one_are_refused(monkeypatch, strategy, copies):
     """Each would read examples of its own; Lightning's own default is one copy a node."""
     monkeypatch.setattr(ModelParallelStrategy, "device_mesh", {"data_parallel": Mesh(copies)})
-    trainer = SimpleNamespace(strategy=strategy(), world_size=2, accumulate_grad_batches=1)
+    trainer = SimpleNamespace(strategy=strategy(), world_size=2, accumulate_grad_batches=1, callbacks=[])
     refused = pytest.raises(ConfigError, match=r"ModelParallelStrategy counts 2 processes as 1 .*FullyShardedStrategy")
     with refused if copies == 1 else nullcontext():
         check_trainer(trainer, "rollout", ReferencePolicy("student"))

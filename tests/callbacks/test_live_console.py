@@ -73,10 +73,11 @@ def test_the_bar_ends_where_training_does(run, options, totals):
     assert found == totals
 
 
-def test_rollouts_are_shown_when_asked_for(run, capsys):
-    run(LiveConsole(rollouts=1, every_n_steps=2), max_steps=4)
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_rollouts_are_shown_when_asked_for(run, capsys, micro_batches):
+    run(LiveConsole(rollouts=1, every_n_steps=2), max_steps=4, accumulate_grad_batches=micro_batches)
     screen = capsys.readouterr().out
-    for step, shown in ((1, False), (2, True), (3, False), (4, True)):
+    for step, shown in ((0, False), (1, False), (2, True), (3, False), (4, True)):
         assert (f"step {step}" in screen) == shown
     assert "Add 1 2." in screen
 

@@ -15,10 +15,10 @@ from dopd_lightning.module import DOPDModule
 from dopd_lightning.rollout import StudentRollout
 
 
-@pytest.fixture
-def metrics(make_policy, tokenizer, tmp_path, monkeypatch):
-    """What is logged of one step of 10 s, of which writing 12 tokens took 4."""
-    clock = iter([100.0, 110.0])
+@pytest.fixture(params=[1, 2])
+def metrics(request, make_policy, tokenizer, tmp_path, monkeypatch):
+    """What is logged of one step of 10 s, of which writing 12 tokens took 4; or of two such micro-batches in one."""
+    clock = iter([100.0, 110.0, 150.0, 160.0])
     monkeypatch.setattr(speed, "_now", lambda device: next(clock))
     rollout = StudentRollout(max_new_tokens=3, samples_per_prompt=4)
     module = DOPDModule(make_policy(0), make_policy(1), fusion=DOPD(top_k=8), rollout=rollout, tokenizer=tokenizer)
@@ -38,9 +38,10 @@ def metrics(make_policy, tokenizer, tmp_path, monkeypatch):
         enable_model_summary=False,
         default_root_dir=tmp_path,
         max_steps=1,
+        accumulate_grad_batches=request.param,
         callbacks=[Speed()],
     )
-    loader = DataLoader([{"prompt": "Add 1.", "privileged": "1"}], batch_size=None, generator=torch.Generator())
+    loader = DataLoader([{"prompt": "Add 1.", "privileged": "1"}] * 2, batch_size=None, generator=torch.Generator())
     trainer.fit(module, loader)
     return {name: value.item() for name, value in trainer.callback_metrics.items()}
 

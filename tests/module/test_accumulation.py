@@ -6,11 +6,12 @@ import csv
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, IterableDataset
 
 from dopd_lightning.divergence import Divergence, Term
-from dopd_lightning.errors import ConfigError
+from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.fusion import Supervision, Teacher
 
 
@@ -39,8 +40,9 @@ def test_two_accumulated_micro_batches_are_one_batch(make_module, fit, examples)
 
 
 def test_a_mean_over_tokens_is_refused_under_accumulation(make_module, fit, examples):
-    with pytest.raises(ConfigError, match="'token' with accumulate_grad_batches=2 would be a mean of"):
-        fit(make_module(reduction="token"), [examples] * 2, accumulate_grad_batches=2)
+    for options in ({"accumulate_grad_batches": 2}, {"callbacks": [GradientAccumulationScheduler({0: 1, 1: 2})]}):
+        with pytest.raises(ConfigError, match="'token' with accumulate_grad_batches=2 would be a mean of"):
+            fit(make_module(reduction="token"), [examples] * 2, **options)
 
 
 class Stream(IterableDataset):
@@ -69,6 +71,19 @@ def test_micro_batches_left_over_at_the_end_of_an_epoch_make_a_step_of_their_own
     loader = DataLoader(form([examples[:2]] * 3), batch_size=None, generator=torch.Generator())
     make_trainer(accumulate_grad_batches=2).fit(module, loader)
     assert norms[1] == pytest.approx(norms[0], rel=1e-5)
+
+
+def test_a_step_that_was_broken_off_leaves_nothing_for_the_next_fit(make_module, fit, examples):
+    ends = []
+    for broken_off in (False, True):
+        module = make_module(fusion=Teacher(), optimizer=sgd)
+        if broken_off:
+            with pytest.raises(DataError, match="no example"):
+                fit(module, [examples[:1], []], accumulate_grad_batches=3)
+        trainer = fit(module, [examples[:2]] * 3, accumulate_grad_batches=3)
+        ends.append((weights(module.student), trainer.logged_metrics["train/loss"]))
+    assert distance(ends[0][0], ends[1][0]) == 0
+    assert ends[0][1] == ends[1][1]
 
 
 class FirstRegimeOnce:
