@@ -8,12 +8,15 @@ from pathlib import Path
 import lightning as L
 
 from dopd_lightning.ends import ends_named
-from dopd_lightning.errors import check_choice
+from dopd_lightning.errors import WriteError, check_choice
+from dopd_lightning.files import written_whole_folder
 from dopd_lightning.module import DOPDModule
 from dopd_lightning.policies import has_adapters, merged
+from dopd_lightning.processes import failing_together
 from dopd_lightning.sharding import is_sharded, whole_weights
 
 ADAPTERS = ("merge", "keep")
+_ADVICE = "make room, and write it with stage=export from the last checkpoint"
 
 
 def save_student(module: DOPDModule, folder: str | os.PathLike[str], adapters: str = "merge") -> None:
@@ -29,17 +32,18 @@ def save_student(module: DOPDModule, folder: str | os.PathLike[str], adapters: s
 
     Raises:
         ConfigError: for another word.
+        WriteError: if the disk is full, and the like; what was in the folder before still is.
     """
     check_choice("adapters", adapters, ADAPTERS)
     student = module.student
     if adapters == "merge" and has_adapters(student) and not is_sharded(student):
         student = merged(student)
     weights = whole_weights(student)
-    if module.global_rank == 0:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with ends_named(student, module.eos_ids):
-            student.save_pretrained(folder, state_dict=weights)
-        module.tokenizer.save_pretrained(folder)
+    with failing_together((WriteError,), module.device):
+        if module.global_rank == 0:
+            with written_whole_folder(folder, "the student", _ADVICE) as part, ends_named(student, module.eos_ids):
+                student.save_pretrained(part, state_dict=weights)
+                module.tokenizer.save_pretrained(part)
 
 
 class ExportStudent(L.Callback):

@@ -13,7 +13,9 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from dopd_lightning.errors import ConfigError, check_range
+from dopd_lightning.errors import ConfigError, WriteError, check_range
+from dopd_lightning.files import says_what_fails
+from dopd_lightning.processes import failing_together
 
 
 class RunStopped(Exception):
@@ -119,9 +121,15 @@ class ResumableCheckpoint(Checkpoint):
         path = self.folder / f"step={trainer.global_step}.ckpt"
         if trainer.global_step > self._saved:
             self._saved = trainer.global_step
-            trainer.save_checkpoint(path, weights_only=False)
-            if trainer.is_global_zero:
-                self._link_and_prune(path)
+            with failing_together((WriteError,), trainer.strategy.root_device):
+                try:
+                    trainer.save_checkpoint(path, weights_only=False)
+                except WriteError:  # in the first process: the others wait until it is here
+                    trainer.strategy.barrier("Trainer.save_checkpoint")
+                    raise
+                if trainer.is_global_zero:
+                    with says_what_fails(self.folder / "last.ckpt", "the link to the checkpoint"):
+                        self._link_and_prune(path)
         if self._stopping:
             raise RunStopped(self._received or signal.SIGTERM, trainer.global_step, path, trainer.global_rank)
 

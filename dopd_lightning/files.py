@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError
 
 from dopd_lightning.errors import WriteError
 
@@ -44,6 +44,30 @@ def written_whole(path: str | os.PathLike[str], what: str, advice: str = ADVICE)
                 part.unlink()
 
 
+@contextmanager
+def written_whole_folder(folder: str | os.PathLike[str], what: str, advice: str = ADVICE) -> Iterator[Path]:
+    """Give the block a folder to write files in, and move them to ``folder`` once all are on the disk.
+
+    What is in ``folder`` by other names stays. Arguments and errors are those of :func:`written_whole`.
+    """
+    folder = Path(folder).absolute()
+    part = folder.with_name(f".{folder.name}.part")
+    with says_what_fails(folder, what, advice):
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            yield part
+            for file in part.rglob("*"):
+                _sync(file)
+            if folder.exists():
+                shutil.copytree(part, folder, copy_function=shutil.move, dirs_exist_ok=True)
+            else:
+                part.replace(folder)
+            _sync(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
 def write_whole(path: str | os.PathLike[str], content: str | bytes, what: str) -> None:
     """Write a file, a text in UTF-8; see :func:`written_whole`."""
     with written_whole(path, what) as part:
@@ -71,7 +95,7 @@ def says_what_fails(path: str | os.PathLike[str], what: str, advice: str = ADVIC
         yield
     except WriteError:
         raise
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
         why = _said_by_the_disk(error)
         if why is None:
             raise
@@ -82,13 +106,11 @@ def _said_by_the_disk(error: Exception) -> str | None:
     """Why writing failed; None for an error of another kind."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    if isinstance(
-        error, SafetensorError
-    ):  # "Error while serializing: I/O error: No space left on device (os error 28)"
-        return str(error).rpartition("I/O error: ")[2].partition(" (os error")[0]
     if isinstance(error.__context__, OSError):  # torch's writer raises an error of its own behind the disk's
         return error.__context__.strerror or str(error.__context__)
-    return None
+    # safetensors and tokenizers are written in Rust: "… I/O error: No space left on device (os error 28)"
+    told = re.search(r"([^:]+) \(os error \d+\)", str(error))
+    return told.group(1).strip() if told else None
 
 
 def _sync(path: Path) -> None:

@@ -28,11 +28,11 @@ from dopd_lightning.consistency import (
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
 from dopd_lightning.divergence import LOSS_MEMORY, Reduction
 from dopd_lightning.ends import find_ends
-from dopd_lightning.errors import DataError
+from dopd_lightning.errors import DataError, EngineError
 from dopd_lightning.evaluation import Evaluation
 from dopd_lightning.fusion import DOPD, FusionRule, Thresholds
 from dopd_lightning.metrics import StepMetrics
-from dopd_lightning.non_finite import check_finite
+from dopd_lightning.non_finite import NonFiniteLossError, check_finite
 from dopd_lightning.optimizer import adamw
 from dopd_lightning.policies import (
     Reference,
@@ -44,7 +44,7 @@ from dopd_lightning.policies import (
     tokenizer_of,
 )
 from dopd_lightning.privileged import PrivilegedAccess
-from dopd_lightning.processes import number_of_processes
+from dopd_lightning.processes import failing_together, number_of_processes
 from dopd_lightning.readings import Readings
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.resuming import Resuming
@@ -167,22 +167,25 @@ class DOPDModule(Evaluation, Resuming):
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Roll out, score under each policy's view, fuse, and reduce to the loss (paper's total objective)."""
-        examples = examples_of(batch)
-        if not examples and number_of_processes() == 1:
-            raise DataError("batch: there is no example in it; only one of several processes may have none")
+        with failing_together((DataError,), self.device):
+            examples = examples_of(batch)
+            if not examples and number_of_processes() == 1:
+                raise DataError("batch: there is no example in it; only one of several processes may have none")
+            prompts = {role: self._prompts(examples, role) for role in ROLES}
         self._warned = self._warned or warn_without_privileged_text(examples, self.reference, self.fusion)
         if self._trainer is not None and batch_idx % self.trainer.accumulate_grad_batches == 0:
             # Lightning zeroes the gradient here: of a step that was broken off, nothing is to be left.
             self._step_metrics, self._micro_batches = StepMetrics(), 0
         wanted, self._wanted = self._wanted, None
-        prompts = {role: self._prompts(examples, role) for role in ROLES}
         began = time.perf_counter()
-        written = self._roll_out(examples, prompts)
+        with failing_together((DataError, EngineError), self.device):
+            written = self._roll_out(examples, prompts)
         seconds = time.perf_counter() - began
         loss, record = self._supervise(examples, prompts, written, wanted)
         record = replace(record, rollout_seconds=seconds)
         folder = self.trainer.default_root_dir if self._trainer is not None else "."
-        check_finite(loss, record, self.global_step, examples, folder)
+        with failing_together((NonFiniteLossError,), self.device):
+            check_finite(loss, record, self.global_step, examples, folder)
         if record.regimes is not None:
             self.regime_counts.update(record.regimes)
         self._log_step(loss.detach(), record)

@@ -57,5 +57,25 @@ def alone() -> Iterator[None]:
         _alone.reset(before)
 
 
+@contextmanager
+def failing_together(kinds: tuple[type[Exception], ...], device: torch.device) -> Iterator[None]:
+    """Raise an error of one process in all of them, at the end of the block, instead of leaving the others waiting.
+
+    Args:
+        kinds: errors that leave no collective of the block half done; others are raised where they are.
+        device: where collectives take their tensors from.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except kinds as found:
+        error = found
+    if _several() and summed(torch.tensor(int(error is not None), device=device)):
+        others = [each for each in gathered_objects(error) if each is not None]
+        raise others[0] if error is None else error
+    if error is not None:
+        raise error
+
+
 def _several() -> bool:
     return not _alone.get() and torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from dopd_lightning.checkpoints import WholeCheckpointIO
 from dopd_lightning.errors import WriteError
-from dopd_lightning.files import json_line, write_whole, written_whole
+from dopd_lightning.files import json_line, write_whole, written_whole, written_whole_folder
 
 
 @contextmanager
@@ -64,6 +64,28 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match=r"the text .*/file/x' could not be written: (Not a directory|File exists); m"):
         write_whole(tmp_path / "file" / "x", "", "the text")
+
+
+@pytest.mark.parametrize("size", [500, 2000, 20_000])
+def test_a_folder_is_whole_and_leaves_what_else_is_there(size, tmp_path, make_policy, tokenizer):
+    """The first file that has no room is the configuration, the weights or the tokenizer."""
+
+    def write():
+        with written_whole_folder(tmp_path / "student", "the student") as part:
+            tokenizer.save_pretrained(part)
+            make_policy().save_pretrained(part)
+
+    with (
+        room_for(size),
+        pytest.raises(WriteError, match=r"^the student '.*/student' could not be written: File too lar"),
+    ):
+        write()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "README.md").write_text("mine")
+    write()
+    assert {"README.md", "config.json", "model.safetensors"} <= {path.name for path in (tmp_path / "student").iterdir()}
+    assert [path.name for path in tmp_path.iterdir()] == ["student"]
 
 
 def test_errors_of_another_kind_stay_what_they_are(tmp_path):

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from dopd_lightning.cli.make import check_complete, complaints_name, make
 from dopd_lightning.cli.summary import make_folder, write_config
-from dopd_lightning.errors import ConfigError
+from dopd_lightning.errors import ConfigError, EngineError
 from dopd_lightning.hints import KINDS, HintPipeline
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def privilege(config: DictConfig) -> None:
 
     Raises:
         ConfigError, DataError: before anything is asked of a model where that is possible.
-        EngineError: if the model only fails.
+        EngineError: if the model only fails, for all rows or for many in a row.
         SystemExit: if it was stopped by a signal, after saying how to go on.
     """
     check_complete(config, "privilege", "paths")
@@ -65,6 +65,11 @@ def privilege(config: DictConfig) -> None:
         raise SystemExit(128 + stop.signal) from None  # as a shell reports a process that the signal ended
     write_config(config, folder)  # not before: the folder may have been refused
     report.print(folder)
+    if report.failed == report.rows:
+        raise EngineError(
+            f"privilege.writer: all {report.rows} rows failed, as {folder / 'dropped.jsonl'} says; the same command "
+            f"with paths.output_dir={os.path.relpath(folder)} tries them again"
+        )
     if report.failed:
         where = f"paths.output_dir={os.path.relpath(folder)}"
         log.warning("%d rows failed; the same command with %s tries them again", report.failed, where)

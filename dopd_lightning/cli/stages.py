@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from difflib import get_close_matches
 from itertools import chain
 from typing import Any
 
@@ -66,7 +67,8 @@ def run_stage(config: DictConfig) -> float | None:
     finally:
         _end_wandb(run)
     if config.stage == "fit" and config.objective is not None and config.objective not in metrics:
-        log.warning("objective: this run measured no %r; it measured %s", config.objective, ", ".join(sorted(metrics)))
+        near = get_close_matches(str(config.objective), metrics, n=3, cutoff=0)
+        log.warning("objective: this run measured no %r; nearest to it is %s", config.objective, " or ".join(near))
     return metrics.get(config.objective)
 
 

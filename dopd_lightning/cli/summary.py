@@ -66,7 +66,7 @@ class Summary:
         ):
             if (folder / name).exists():
                 table.add_row(name, os.path.relpath(folder / name))
-        Console().print(table)
+        Console(markup=False, emoji=False).print(table)  # names of folders are no markup
 
 
 class Tally(L.Callback):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 
 from dopd_lightning.errors import ConfigError
@@ -26,7 +26,7 @@ def find_folders(patterns: Sequence[str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for pattern in patterns:
         path = Path(pattern).expanduser()
-        starts = [path] if path.exists() else [Path(match) for match in glob(str(path), recursive=True)]
+        starts = [path] if path.exists() else _matches(path)
         folders = [folder for start in sorted(starts, key=_as_counted) for folder in _runs_below(start)]
         if not folders:
             raise ConfigError(
@@ -36,6 +36,13 @@ def find_folders(patterns: Sequence[str]) -> list[Path]:
         for folder in folders:
             found.setdefault(folder.resolve(), folder)
     return list(found.values())
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """What a glob leads to; a leading part that is there, such as ``runs/[a]``, is no pattern."""
+    literal = next(parent for parent in pattern.parents if parent.exists())
+    rest = pattern.relative_to(literal)
+    return [Path(match) for match in glob(os.path.join(escape(str(literal)), rest), recursive=True)]
 
 
 def _runs_below(start: Path) -> Iterator[Path]:

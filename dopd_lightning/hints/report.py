@@ -71,7 +71,7 @@ class Report:
             table.add_row("tokens", f"{self.tokens['prompt']:,} read, {self.tokens['completion']:,} written")
         for name in (HINTS, DROPPED, REPORT):
             table.add_row(name, os.path.relpath(folder / name))
-        Console().print(table)
+        Console(markup=False, emoji=False).print(table)  # names of folders are no markup
 
 
 def remove_results(folder: Path) -> None:

@@ -19,7 +19,7 @@ pytest.importorskip("py3langid")
 
 from dopd_lightning.cli.stages import run_stage
 from dopd_lightning.data import JsonlDataset
-from dopd_lightning.errors import ConfigError, DataError
+from dopd_lightning.errors import ConfigError, DataError, EngineError
 
 HINT = "Step 1: add the two numbers that the question has."
 
@@ -60,6 +60,14 @@ def test_from_prompts_to_hints_by_a_server_and_into_a_run(staged, configured, ch
     assert (kept.stage, kept.privilege.writer.model, kept.privilege.attempts) == ("privilege", "writer", 1)
     report = run_stage(configured(f"data.train.path={folder}/hints.jsonl", "trainer.max_steps=1", sets=()))
     assert report is None
+
+
+def test_a_run_in_which_every_row_failed_ends_in_an_error(configured, chat_server, lines, tmp_path):
+    chat_server.reply = lambda message, number: {"content": b"no", "status": 400}
+    url = f"privilege.writer.url={chat_server.url}"
+    with pytest.raises(EngineError, match=r"all 4 rows failed, as .*dropped\.jsonl says; the same command with"):
+        run_stage(configured("stage=privilege", f"data.train.path={lines}", url, bare=True))
+    assert len((tmp_path / "run" / "dropped.jsonl").read_text().splitlines()) == 4
 
 
 def test_from_prompts_to_hints_by_a_model_in_this_process(staged, make_policy, tokenizer, tmp_path, lines):

@@ -78,6 +78,12 @@ def test_fit_leaves_a_summary_the_configuration_logs_a_checkpoint_and_the_studen
     assert AutoTokenizer.from_pretrained(run.folder / "student").get_vocab() == tokenizer.get_vocab()
 
 
+def test_names_of_folders_are_no_markup(configured, tmp_path, capsys):
+    folder = tmp_path / "[bold]a[/x] :smile:"
+    run_stage(configured(f'paths.output_dir="{folder}"', "evaluate.student_after=false"))
+    assert "[bold]a[/x] :smile:/student" in "".join(capsys.readouterr().out.split("│")).replace("\n", "")
+
+
 def test_it_returns_the_metric_that_the_objective_names(run):
     assert 0 <= run(sets=("train", "val")) <= 1, "val/accuracy by default"
     assert run("objective=train/loss") > 0
@@ -86,7 +92,9 @@ def test_it_returns_the_metric_that_the_objective_names(run):
 
 def test_an_objective_that_was_not_measured_is_said_and_is_nothing(run, caplog):
     assert run("objective=val/accurracy", sets=("train", "val")) is None
-    assert "objective: this run measured no 'val/accurracy'; it measured train/divergence/reference" in caplog.text
+    assert "objective: this run measured no 'val/accurracy'; nearest to it is val/accuracy or train/" in caplog.text
+    (said,) = [record.message for record in caplog.records if "objective" in record.message]
+    assert said.count(" or ") == 2, "three of the thirty"
 
 
 @pytest.mark.parametrize("who", ["teacher", "student_before", "student_after"])

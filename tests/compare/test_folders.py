@@ -30,6 +30,8 @@ def test_a_glob_where_there_is_no_such_path(make_run, tmp_path):
     assert names(find_folders([f"{tmp_path}/runs/one_*"])) == ["one_a", "one_b"]
     assert names(find_folders([f"{tmp_path}/**/two_a"])) == ["two_a"]
     assert names(find_folders([f"{tmp_path}/runs/[x]"])) == ["[x]"], "a path that is there is that path"
+    make_run("[ab]/1")
+    assert names(find_folders([f"{tmp_path}/runs/[ab]/*"])) == ["1"], "and so is the beginning of a glob"
 
 
 def test_the_order_of_a_list_is_kept_and_none_comes_twice(make_run):

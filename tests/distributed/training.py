@@ -17,6 +17,7 @@ from dopd_lightning import DOPDModule
 from dopd_lightning.callbacks import ResumableCheckpoint
 from dopd_lightning.checkpoints import WholeCheckpointIO
 from dopd_lightning.data import DOPDDataModule
+from dopd_lightning.errors import DataError, WriteError
 from dopd_lightning.fusion import DOPD, FusionRule
 from dopd_lightning.policies import load_lora_policy, new_policy, new_tokenizer
 from dopd_lightning.rollout import DatasetRollout, Rollout, RolloutRequest, Sampling, generate
@@ -141,6 +142,17 @@ def trainer_of(case: Case, *callbacks: L.Callback) -> L.Trainer:
         plugins=[WholeCheckpointIO()],
         **quiet | {"max_epochs": 1} | case.trainer,
     )
+
+
+def failures(*cases: tuple[Case, L.Callback | None]) -> list[str]:
+    """The errors, as a user reads them, with which runs end in this process."""
+    said = []
+    for case, callback in cases:
+        try:
+            train(case, *([] if callback is None else [callback]))
+        except (DataError, WriteError) as error:
+            said.append(f"{type(error).__name__}: {error}")
+    return said
 
 
 def whole(state: dict[str, Any]) -> dict[str, Tensor]:
