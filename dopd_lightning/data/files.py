@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import stat
 
 from dopd_lightning.errors import DataError
 
@@ -14,7 +14,10 @@ def check_regular(path: str | os.PathLike[str]) -> None:
     Raises:
         DataError: naming the path.
     """
-    found = Path(path)
-    if found.exists() and not found.is_file() and not found.is_dir():
-        kind = "a named pipe" if found.is_fifo() else "a socket" if found.is_socket() else "a device"
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # whoever opens it says why it cannot be
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kind = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
         raise DataError(f"{path}: it is {kind}; data is read more than once, so write it into a file")

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from torch.utils.data import Dataset, Subset
@@ -119,9 +120,16 @@ class PromptFormat:
         variants = (False,) if example.get("privileged") is None else (False, True)
         return max(len(self.token_ids(example, tokenizer, privileged)) for privileged in variants)
 
-    def _length_of(self, raw: object, tokenizer: PreTrainedTokenizerBase, where: str) -> int:
-        """As :meth:`length`, of anything that a dataset may hold, in whose place errors are."""
+    def _length_of(self, raw: object, tokenizer: PreTrainedTokenizerBase, where: str, most: int) -> int:
+        """As :meth:`length`, of anything that a dataset may hold, in whose place errors are.
+
+        A prompt far beyond ``most`` tokens is not tokenized, which would take minutes for a text of many megabytes: its
+        length is then the fewest tokens that it can have.
+        """
         example = check_example(raw, where)
+        fewest = _characters(example) // _longest_token(tokenizer)
+        if fewest > 4 * most:  # tokenizers may compose characters first
+            return fewest
         try:
             check_no_placeholder(example.get("completion") or "", tokenizer, "completion")
             return self.length(example, tokenizer)
@@ -154,11 +162,11 @@ class PromptFormat:
         sampled = self.overlong == "fail" and getattr(dataset, "generated", False)
         step = -(-size // MOST_CHECKED) if sampled else 1
         checked = range(0, size, step)
-        lengths = {n: self._length_of(dataset[n], tokenizer, f"{where}[{n}]") for n in checked}
+        most = min(self.max_tokens, room)
+        lengths = {n: self._length_of(dataset[n], tokenizer, f"{where}[{n}]", most) for n in checked}
         limit, remedy = f"max_tokens={self.max_tokens}", "raise max_tokens"
         if room < self.max_tokens:
             limit, remedy = f"the {room} tokens that the policies' positions leave", "lower rollout.max_new_tokens"
-        most = min(self.max_tokens, room)
         overlong = [n for n, length in lengths.items() if length > most]
         if step > 1:
             log.info("%s: measured every %d-th of %d prompts; the others when they come up", where, step, size)
@@ -174,6 +182,20 @@ class PromptFormat:
             raise DataError(f"{found}; dropping them would leave nothing")
         log.warning("%s; dropped", found)
         return Subset(dataset, [n for n in checked if lengths[n] <= most])  # type: ignore[arg-type]
+
+
+def _characters(example: Example) -> int:
+    """Characters that are in the prompt whatever the chat template."""
+    prompt = example["prompt"]
+    if isinstance(prompt, str):
+        return len(prompt)
+    return sum(len(message["content"]) for message in prompt if message["role"] not in ANSWERING_ROLES)
+
+
+@lru_cache(maxsize=8)
+def _longest_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Characters of the longest token."""
+    return max(map(len, tokenizer.get_vocab()))
 
 
 def _fill(template: str, **values: str) -> str:

@@ -136,6 +136,11 @@ def test_the_log_says_which_fields_are_used(file: Path, caplog: pytest.LogCaptur
     )
 
 
+def test_a_name_that_no_file_can_have_is_named() -> None:
+    with pytest.raises(DataError, match=r"cannot be read as a JSON Lines file \(File name too long\)"):
+        JsonlDataset("x" * 300)
+
+
 def test_a_folder_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be read as a JSON Lines file \(Is a directory\)"):
         JsonlDataset(tmp_path)

@@ -198,6 +198,15 @@ def test_fail_says_how_many_how_long_and_where(tokenizer: PreTrainedTokenizerFas
     )
 
 
+def test_a_prompt_of_megabytes_is_too_long_without_being_tokenized(make_tokenizer: Any) -> None:
+    tokenizer = make_tokenizer()
+    huge, longest = "x" * 30_000_000, max(map(len, tokenizer.get_vocab()))
+    dataset: list[Example] = [{"prompt": "x"}, {"prompt": [{"role": "user", "content": huge}]}]
+    with pytest.raises(DataError, match=f"the longest has {len(huge) // longest}, the first is at index 1"):
+        PromptFormat().select(dataset, tokenizer, "train")
+    assert PromptFormat(overlong="drop").select(dataset, tokenizer, "train")[0] == {"prompt": "x"}  # type: ignore[index]
+
+
 def test_drop_leaves_the_others_uncut_and_says_how_many(
     tokenizer: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture
 ) -> None:
