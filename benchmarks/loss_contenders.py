@@ -87,6 +87,8 @@ class LossContender:
 def ours(name: str, rule: DOPD | Teacher) -> LossContender:
     """What `DOPDModule` does with hidden states and heads, but that the routing is given."""
 
+    tables = tables_of(rule)
+
     def step(inputs: Inputs) -> None:
         policies = {
             "student": (inputs.student, inputs.student_weight),
@@ -94,7 +96,7 @@ def ours(name: str, rule: DOPD | Teacher) -> LossContender:
             "reference": (inputs.reference, inputs.student_weight),
         }
         scores = {
-            role: Scores(states, Head(weight), inputs.response_ids, inputs.mask, top_k=tables_of(rule).get(role, 0))
+            role: Scores(states, Head(weight), inputs.response_ids, inputs.mask, top_k=tables.get(role, 0))
             for role, (states, weight) in policies.items()
             if role == "student" or role in rule.needs
         }

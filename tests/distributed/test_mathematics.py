@@ -64,15 +64,17 @@ def test_the_mean_over_tokens_is_that_of_one_process():
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_gradient_accumulation_of_two_equals_the_double_batch(strategy):
-    """A rule that compares with no mean of the batch: routing compares with the micro-batch's."""
-    case = Case(batches=BATCHES, fusion=Teacher(top_k=8), optimizer=sgd)
-    halves = [half for batch in BATCHES for half in (batch[:2], batch[2:])]
-    expected = alone(case)
-    accumulated = replace(case, batches=halves, trainer={"accumulate_grad_batches": 2})
-    assert_same_student(alone(accumulated), expected)
-    for each in in_two(accumulated, strategy):
+def test_accumulated_micro_batches_equal_the_larger_batch(strategy):
+    """Three to a step, and two in the last. A rule that compares with no mean of the batch: routing does, of each."""
+    every = examples(16)
+    larger = Case(batches=[every[:6], every[6:12], every[12:]], fusion=Teacher(top_k=8), optimizer=sgd)
+    micro_batches = [every[start : start + 2] for start in range(0, 16, 2)]
+    expected = alone(larger)
+    accumulated = replace(larger, batches=micro_batches, trainer={"accumulate_grad_batches": 3})
+    for each in [alone(accumulated), *in_two(accumulated, strategy)]:
         assert_same_student(each, expected)
+        ends_of_steps = [each["metrics"][last] for last in (2, 5, 7)]
+        assert_same_metrics({"metrics": ends_of_steps}, expected)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
