@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from dopd_lightning.ends import ends_named
-from dopd_lightning.errors import WriteError, check_choice
+from dopd_lightning.errors import ConfigError, WriteError, check_choice
 from dopd_lightning.files import written_whole_folder
 from dopd_lightning.module import DOPDModule
-from dopd_lightning.policies import has_adapters, merged
+from dopd_lightning.policies import evaluating, has_adapters, merged
 from dopd_lightning.processes import failing_together
+from dopd_lightning.readings import difference
 from dopd_lightning.sharding import is_sharded, whole_weights
 
 ADAPTERS = ("merge", "keep")
+_PROBE = "12 + 34 = 46"
 _ADVICE = "make room, and write it with stage=export from the last checkpoint"
 
 
@@ -31,7 +37,7 @@ def save_student(module: DOPDModule, folder: str | os.PathLike[str], adapters: s
             them alone, in peft's format, for the base that they were trained on. Those of a sharded student are kept.
 
     Raises:
-        ConfigError: for another word.
+        ConfigError: for another word, or if adapters cannot be merged into a model that says the same.
         WriteError: if the disk is full, and the like; what was in the folder before still is.
     """
     check_choice("adapters", adapters, ADAPTERS)
@@ -39,11 +45,46 @@ def save_student(module: DOPDModule, folder: str | os.PathLike[str], adapters: s
     if adapters == "merge" and has_adapters(student) and not is_sharded(student):
         student = merged(student)
     weights = whole_weights(student)
-    with failing_together((WriteError,), module.device):
+    with failing_together((ConfigError, WriteError), module.device):
         if module.global_rank == 0:
-            with written_whole_folder(folder, "the student", _ADVICE) as part, ends_named(student, module.eos_ids):
-                student.save_pretrained(part, state_dict=weights)
+            with written_whole_folder(folder, "the student", _ADVICE) as part:
+                with ends_named(student, module.eos_ids):
+                    _save(student, part, weights)
                 module.tokenizer.save_pretrained(part)
+                del weights
+                if student is not module.student:
+                    student = type(student).from_pretrained(part, dtype=student.dtype)
+                    _check_same(module, student)
+
+
+def _save(student: PreTrainedModel, folder: Path, weights: dict[str, Any]) -> None:
+    """Write the model, and its generation config whatever it says.
+
+    Transformers reads one that contradicts itself (a temperature without ``do_sample``), and refuses to write it.
+    """
+    generation_config = student.generation_config
+    student.generation_config = None if generation_config is None else GenerationConfig()  # type: ignore[no-untyped-call]
+    try:
+        student.save_pretrained(folder, state_dict=weights)
+    finally:
+        student.generation_config = generation_config
+    if generation_config is not None and student.can_generate():
+        generation_config.to_json_file(folder / GENERATION_CONFIG_NAME)
+
+
+@torch.no_grad()
+def _check_same(module: DOPDModule, loaded: PreTrainedModel) -> None:
+    """Refuse an export that says something else than the student that was trained, with its adapters, says."""
+    ids = torch.tensor([module.tokenizer.encode(_PROBE, add_special_tokens=False)])
+    with evaluating(module.student):
+        expected = module.student(input_ids=ids.to(module.student.device), use_cache=False).logits.cpu()
+    loaded.eval()  # type: ignore[no-untyped-call]
+    nats = difference(loaded(input_ids=ids, use_cache=False).logits, expected, module.student)
+    if nats is not None:
+        raise ConfigError(
+            f"adapters: 'merge' makes a model whose log-probabilities differ by up to {nats:.2g} nats from the trained "
+            "student's; nothing was written. Export with adapters=keep (stage=export reads a checkpoint)"
+        )
 
 
 class ExportStudent(L.Callback):

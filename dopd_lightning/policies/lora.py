@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -94,19 +95,22 @@ def base_of(policy: PreTrainedModel) -> PreTrainedModel:
 def merged(policy: PreTrainedModel) -> PreTrainedModel:
     """A whole copy on the CPU in which the adapters' products are added to the base's weights: a policy as any other.
 
+    Where an adapter changes one of two tied weights, such as an embedding that is also the head, they are two in the
+    copy, and its config says so.
+
     Raises:
         ValueError: peft's, if a sum is not finite.
     """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
     # Copied to the CPU one by one: a device that trains has no room for a second copy.
     weights = {id(weight): nn.Parameter(weight.detach().to("cpu", copy=True), False) for weight in policy.parameters()}
     made = copy.deepcopy(policy, weights)
     made.to(torch.device("cpu"))  # type: ignore[arg-type]  # its buffers
-    for layer in made.modules():
-        if isinstance(layer, BaseTunerLayer):
-            layer.merge(safe_merge=True)
-    _take_adapters_out(made)
+    _untie(made)
+    _take_adapters_out(made, merge=True)
+    embedding, head = made.get_input_embeddings(), made.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if head is not None and head.weight is not embedding.weight:
+        for config in (made.config, made.config.get_text_config()):
+            config.tie_word_embeddings = False
     return made
 
 
@@ -115,12 +119,44 @@ def has_adapters(policy: PreTrainedModel) -> bool:
     return bool(getattr(policy, "peft_config", None))
 
 
-def _take_adapters_out(policy: PreTrainedModel) -> None:
-    """Put the layers back, in place, that the adapters of peft had been put around."""
+def _untie(policy: PreTrainedModel) -> None:
+    """Give layers with adapters weights of their own, in place, where they share them with other layers."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for name, layer in list(policy.named_modules()):
+    uses = Counter(id(weight) for _, weight in policy.named_parameters(remove_duplicate=False))
+    for layer in policy.modules():
         if isinstance(layer, BaseTunerLayer):
-            policy.set_submodule(name, layer.get_base_layer())
+            base = layer.get_base_layer()
+            for name, weight in list(base.named_parameters(recurse=False)):
+                if uses[id(weight)] > 1:
+                    setattr(base, name, nn.Parameter(weight.detach().clone(), False))
+
+
+def _take_adapters_out(policy: PreTrainedModel, *, merge: bool = False) -> None:
+    """Put the layers back, in place, that adapters of peft, or whole copies that learn, had been put around.
+
+    Args:
+        policy: with adapters.
+        merge: have the layers as they were learned, and not as they were before.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    taken: list[str] = []
+    for name, layer in list(policy.named_modules()):
+        if any(name.startswith(f"{outer}.") for outer in taken):
+            continue
+        if isinstance(layer, AuxiliaryTrainingWrapper):  # modules_to_save, trainable_token_indices
+            inner: nn.Module = layer.original_module
+            if merge:
+                inner = layer.unload_and_optionally_merge_module(True, True, None)
+        elif isinstance(layer, BaseTunerLayer):
+            if merge:
+                layer.merge(safe_merge=True)
+            inner = layer.get_base_layer()
+        else:
+            continue
+        policy.set_submodule(name, inner)
+        taken.append(name)
     del policy.peft_config
     policy._hf_peft_config_loaded = False

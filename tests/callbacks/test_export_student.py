@@ -5,15 +5,15 @@ from __future__ import annotations
 import lightning as L
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from dopd_lightning.callbacks import ExportStudent, save_student
+from dopd_lightning.callbacks import ExportStudent, export_student, save_student
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD, Data
 from dopd_lightning.module import DOPDModule
-from dopd_lightning.policies import load_lora_policy
+from dopd_lightning.policies import base_of, load_lora_policy
 from dopd_lightning.rollout import DatasetRollout
 
 IDS = torch.tensor([[40, 41, 42]])
@@ -115,3 +115,58 @@ def test_adapters_are_kept_for_their_base(with_adapters, models, tokenizer, tmp_
 def test_another_word_for_what_to_do_with_adapters(wrong):
     with pytest.raises(ConfigError, match="adapters: 'drop' is not one of keep, merge"):
         wrong("drop")
+
+
+TARGETS = {
+    "a layer": {"target_modules": ["q_proj"]},
+    "embedding": {"target_modules": ["q_proj", "embed_tokens"]},
+    "head": {"target_modules": ["q_proj", "lm_head"]},
+    "both": {"target_modules": ["embed_tokens", "lm_head"]},
+    "all but ranks scaled": {"target_modules": "all-linear", "use_rslora": True},
+    "magnitudes": {"target_modules": ["q_proj", "lm_head"], "use_dora": True},
+    "a whole head": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+    "a whole embedding": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
+    "tokens": {"target_modules": ["q_proj"], "trainable_token_indices": [5, 40]},
+}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("fields", TARGETS.values(), ids=TARGETS)
+@pytest.mark.filterwarnings("ignore:Model (with|has) `tie_word_embeddings=True`")
+def test_the_exported_student_is_the_trained_one_whatever_its_adapters_are_on(
+    make_policy, tokenizer, tmp_path, fields, tied
+):
+    student = make_policy(tie_word_embeddings=tied)
+    student.add_adapter(LoraConfig(r=2, task_type="CAUSAL_LM", **fields))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in student.parameters():
+            if weight.requires_grad:
+                weight += 0.2 * torch.randn_like(weight)
+    module = DOPDModule(student, fusion=Data(), rollout=DatasetRollout(), tokenizer=tokenizer)
+    save_student(module, tmp_path)
+    assert_is_student(tmp_path, module, tokenizer)
+    base = make_policy(tie_word_embeddings=tied)
+    torch.testing.assert_close(base_of(student)(input_ids=IDS).logits, base(input_ids=IDS).logits)
+
+
+def test_an_export_that_is_another_model_is_refused_and_nothing_is_overwritten(
+    with_adapters, tokenizer, tmp_path, monkeypatch
+):
+    folder = tmp_path / "student"
+    save_student(with_adapters, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(export_student, "merged", lambda policy: base_of(policy))
+    with pytest.raises(ConfigError, match=r"adapters: 'merge' .* differ by up to [\d.]+ nats .*adapters=keep"):
+        save_student(with_adapters, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["student"]
+
+
+def test_a_generation_config_that_contradicts_itself_is_exported_all_the_same(module, tmp_path):
+    module.student.generation_config = GenerationConfig()
+    module.student.generation_config.temperature, module.student.generation_config.top_p = 0.9, 0.6  # not do_sample
+    save_student(module, tmp_path)
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path).generation_config
+    assert (saved.temperature, saved.top_p, saved.eos_token_id) == (0.9, 0.6, module.eos_ids)
+    assert module.student.generation_config.temperature == 0.9
