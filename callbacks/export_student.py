@@ -15,6 +15,7 @@ from dopd_lightning.ends import ends_named
 from dopd_lightning.errors import ConfigError, WriteError, check_choice
 from dopd_lightning.files import written_whole_folder
 from dopd_lightning.module import DOPDModule
+from dopd_lightning.non_finite import check_weights
 from dopd_lightning.policies import evaluating, has_adapters, merged
 from dopd_lightning.processes import failing_together
 from dopd_lightning.readings import difference
@@ -37,11 +38,13 @@ def save_student(module: DOPDModule, folder: str | os.PathLike[str], adapters: s
             them alone, in peft's format, for the base that they were trained on. Those of a sharded student are kept.
 
     Raises:
+        NonFiniteLossError: if a weight is not finite.
         ConfigError: for another word, or if adapters cannot be merged into a model that says the same.
         WriteError: if the disk is full, and the like; what was in the folder before still is.
     """
     check_choice("adapters", adapters, ADAPTERS)
     student = module.student
+    check_weights(student.named_parameters(), "at the export")
     if adapters == "merge" and has_adapters(student) and not is_sharded(student):
         student = merged(student)
     weights = whole_weights(student)

@@ -12,6 +12,9 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.data import Example, Verifier, get_verifier
@@ -27,6 +30,33 @@ from dopd_lightning.policies import (
 from dopd_lightning.rollout import Engine, Rollout
 
 
+def check_makers(optimizer: object, scheduler: object) -> None:
+    """Refuse an optimizer or scheduler that is made already: the module makes them, of the student's weights.
+
+    Raises:
+        ConfigError: saying what to give.
+    """
+    for name, made, wanted in (
+        ("optimizer", optimizer, "a callable that makes one, parameters -> optimizer, such as adamw"),
+        ("scheduler", scheduler, "a callable that makes one, (optimizer=…, num_training_steps=…) -> scheduler"),
+    ):
+        if made is not None and (isinstance(made, Optimizer | LRScheduler) or not callable(made)):
+            raise ConfigError(f"{name}: {_described(made)}; give {wanted}")
+
+
+def _check_part(name: str, part: object, attributes: Sequence[str], example: str) -> None:
+    missing = next((each for each in attributes if not hasattr(part, each)), None)
+    if isinstance(part, type) or missing is not None or not callable(part):
+        lacks = "" if missing is None or isinstance(part, type | str) else f", without the attribute {missing!r}"
+        raise ConfigError(f"{name}: {_described(part)}{lacks}; give an object such as {example}")
+
+
+def _described(thing: object) -> str:
+    if isinstance(thing, type):
+        return f"{thing.__name__} is a class"
+    return f"{thing!r} is a str" if isinstance(thing, str) else f"it is an object of {type(thing).__name__}"
+
+
 def check_settings(
     reduction: str,
     loss_temperature: float,
@@ -38,8 +68,11 @@ def check_settings(
     """Refuse settings of the module that cannot work, alone or together; this needs no model loaded.
 
     Raises:
-        ConfigError: listing the choices, or stating the range; as `check_sampled_support`.
+        ConfigError: listing the choices, or stating the range; for a class or a name instead of an object; as
+            `check_sampled_support`.
     """
+    _check_part("fusion", fusion, ["needs"], "DOPD()")
+    _check_part("rollout", rollout, ["sampling", "needs_teacher", "needs_student"], "StudentRollout()")
     check_choice("reduction", reduction, get_args(Reduction))
     check_range("loss_temperature", loss_temperature, above=0)
     check_range("loss_memory", loss_memory, above=0)
@@ -156,6 +189,27 @@ def _check_two_models(role: str, policy: PreTrainedModel, other: str, other_poli
         )
 
 
+def check_shared_weights(student: PreTrainedModel, teacher: PreTrainedModel | None, reference: Reference) -> None:
+    """Refuse weights of the student's that would be frozen with a source; to be called before the teacher is.
+
+    Raises:
+        ConfigError: naming the source and such a weight, or that no weight of the student learns.
+    """
+    names = {id(weight): name for name, weight in student.named_parameters()}
+    of_teacher = [] if teacher is None or teacher is student else [*teacher.parameters()]
+    learning = {"teacher": [weight for weight in of_teacher if weight.requires_grad], "reference": reference.froze}
+    for role, weights in learning.items():
+        shared = [names[id(weight)] for weight in weights if id(weight) in names]
+        if shared and reference.weights is not student:
+            more = f" and {len(shared) - 1} more" if shared[1:] else ""
+            raise ConfigError(
+                f"{role}: it shares weights with the student ({shared[0]}{more}), which would be frozen with it and "
+                f"not learn; load the {role} on its own, or freeze these weights in both before"
+            )
+    if not any(weight.requires_grad for weight in student.parameters()):
+        raise ConfigError("student: all of its weights are frozen (requires_grad=False), so that nothing would learn")
+
+
 def check_two_sources(teacher: PreTrainedModel | None, reference: Reference, student: PreTrainedModel) -> None:
     """Refuse the student's base as teacher beside a snapshot of the student: with new adapters, they are one policy.
 
@@ -228,6 +282,30 @@ def check_trainer(trainer: L.Trainer, reduction: str, reference: Reference) -> N
             f"reference.kind: an 'ema' in {dtypes.pop()} does not move, since its small steps are rounded away; use "
             "precision bf16-mixed or 32-true, or another reference"
         )
+
+
+@torch.no_grad()
+def warn_of_rounding(optimizers: Sequence[Optimizer]) -> None:
+    """Say that weights in low precision will hardly move: a step that is small beside a weight is rounded away.
+
+    A step of Adam and its kin has the size of the learning rate; one of SGD is mostly smaller.
+    """
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        rate = float(group.get("initial_lr", group["lr"]))
+        still = total = 0
+        for weight in group["params"]:
+            if weight.dtype in (torch.bfloat16, torch.float16):
+                here = weight.to_local() if isinstance(weight, DTensor) else weight
+                still += int((here.abs() * (torch.finfo(weight.dtype).eps / 4) > rate).sum())
+                total += here.numel()
+        if still > total / 2:
+            dtype = str(group["params"][0].dtype).removeprefix("torch.")
+            rank_zero_warn(
+                f"the student's weights are in {dtype}, and {still / total:.0%} of them are too large to move by a "
+                f"step of the learning rate {rate:g}, which is rounded away: it will hardly learn. Keep them in "
+                "float32 (student.dtype=float32, precision=bf16-mixed), or train adapters (student=lora)"
+            )
+            return
 
 
 def check_same_parameters(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

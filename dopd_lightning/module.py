@@ -16,13 +16,16 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.consistency import (
+    check_makers,
     check_policies,
     check_sampled_support,
     check_settings,
+    check_shared_weights,
     check_teacher_given,
     check_trainer,
     check_two_sources,
     room_for_prompt,
+    warn_of_rounding,
     warn_without_privileged_text,
 )
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
@@ -32,7 +35,7 @@ from dopd_lightning.errors import DataError, EngineError
 from dopd_lightning.evaluation import Evaluation
 from dopd_lightning.fusion import DOPD, FusionRule, Thresholds
 from dopd_lightning.metrics import StepMetrics
-from dopd_lightning.non_finite import NonFiniteLossError, check_finite
+from dopd_lightning.non_finite import NonFiniteLossError, check_finite, check_weights
 from dopd_lightning.optimizer import adamw
 from dopd_lightning.policies import (
     Reference,
@@ -124,15 +127,17 @@ class DOPDModule(Evaluation, Resuming):
         check_settings(reduction, loss_temperature, loss_memory, verifier, self.fusion, self.rollout)
         self.reduction = reduction
         self.verifier = get_verifier(verifier)
+        check_makers(optimizer, scheduler)
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
 
         check_teacher_given(teacher, self.fusion, self.rollout)
         self.student = load_policy(student) if isinstance(student, str | os.PathLike) else student
         self.teacher = load_policy(teacher) if isinstance(teacher, str | os.PathLike) else teacher
+        self.reference = as_reference(reference)
+        check_shared_weights(self.student, self.teacher, self.reference)
         if self.teacher is not None:
             freeze(self.teacher)
-        self.reference = as_reference(reference)
         self.tokenizer = tokenizer_of(self.student, tokenizer)
         policies = {"student": self.student}
         if self.teacher is not None:
@@ -156,6 +161,7 @@ class DOPDModule(Evaluation, Resuming):
         check = partial(check_sampled_support, rollout=self.rollout, loss_temperature=loss_temperature)
         self._supervision = Supervision(self.fusion, scoring, reduction, self.eos_ids, check)
         self._readings = Readings(self.tokenizer, self.vocabulary_size, room + self.rollout.sampling.max_new_tokens)
+        self._is_finite = False
         self._wanted: tuple[int, int | None] | None = None
         self._warned = False
         self._step_metrics = StepMetrics()
@@ -176,6 +182,9 @@ class DOPDModule(Evaluation, Resuming):
         if self._trainer is not None and batch_idx % self.trainer.accumulate_grad_batches == 0:
             # Lightning zeroes the gradient here: of a step that was broken off, nothing is to be left.
             self._step_metrics, self._micro_batches = StepMetrics(), 0
+        if not self._is_finite:
+            check_weights(self.student.named_parameters(), f"before step {self.global_step}")
+            self._is_finite = self._trainer is not None  # in a bare loop, nobody says when the student changes
         wanted, self._wanted = self._wanted, None
         began = time.perf_counter()
         with failing_together((DataError, EngineError), self.device):
@@ -360,6 +369,8 @@ class DOPDModule(Evaluation, Resuming):
 
     def on_fit_start(self) -> None:
         check_trainer(self.trainer, self.reduction, self.reference)
+        warn_of_rounding(self.trainer.optimizers)
+        self._is_finite = False
         # from_pretrained returns eval mode, and fit does not call train(). The sources are in eval mode on purpose.
         self.train()
         warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
@@ -390,5 +401,7 @@ class DOPDModule(Evaluation, Resuming):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
+        learned = ((name, weight) for name, weight in self.student.named_parameters() if weight.requires_grad)
+        check_weights(learned, f"after step {self.global_step}")
         self._engine_is_behind = True
         self.reference.update(self.student)

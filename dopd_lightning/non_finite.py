@@ -1,18 +1,20 @@
-"""A loss that is not a number stops the run, and leaves behind what led to it."""
+"""A loss or a weight that is not a number stops the run; a loss leaves behind what led to it."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from dopd_lightning.data import Example
 from dopd_lightning.errors import WriteError
 from dopd_lightning.files import write_whole
+from dopd_lightning.processes import summed
 from dopd_lightning.record import TokenRecord
 
 
@@ -49,3 +51,32 @@ def check_finite(
             except WriteError as error:
                 where = str(error)
             raise NonFiniteLossError(f"the {name} of step {step} is not finite; {where}")
+
+
+@torch.no_grad()
+def check_weights(weights: Iterable[tuple[str, Tensor]], when: str) -> None:
+    """Let finite weights pass. All processes have to call it, of sharded weights each with its share.
+
+    Each number is read once, which takes less than a tenth of an optimizer step.
+
+    Args:
+        weights: by name.
+        when: the place in the run, for the error, such as ``after step 3``.
+
+    Raises:
+        NonFiniteLossError: for any other, in all processes.
+    """
+    here = {name: weight.to_local() if isinstance(weight, DTensor) else weight.detach() for name, weight in weights}
+    here = {name: weight for name, weight in here.items() if weight.is_floating_point() and weight.numel()}
+    if not here:
+        return
+    largest = torch._foreach_norm(list(here.values()), torch.inf)
+    finite = torch.stack([each.float() for each in largest]).isfinite()
+    if summed((~finite).sum()):
+        bad = [name for name, right in zip(here, finite.tolist(), strict=True) if not right]
+        which = f"{bad[0]} and {len(bad) - 1} more" if bad[1:] else "".join(bad) or "those of another process"
+        raise NonFiniteLossError(
+            f"the student's weights are not finite {when} ({which}): the learning rate is too large, a gradient "
+            "overflowed, or they were loaded so. Nothing of this is saved; lower optimizer.lr, or clip gradients "
+            "(trainer.gradient_clip_val)"
+        )

@@ -38,7 +38,9 @@ class Reference(nn.Module):
             raise ConfigError(f"reference.kind={kind}: {found}; a model belongs to kind 'model', and only to it")
         self.weights = model
         self._learns: list[bool] = []  # whether the student's weight of that number did when the copy was made
+        self.froze: list[nn.Parameter] = []
         if model is not None:
+            self.froze = [weight for weight in model.parameters() if weight.requires_grad]
             freeze(model)
 
     def attach(self, student: PreTrainedModel) -> None:

@@ -195,6 +195,7 @@ def test_every_reference_trains(run, reference, models):
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+@pytest.mark.filterwarnings("ignore:the student's weights are in bfloat16")
 def test_it_trains_in_bfloat16(run, precision):
     assert run(f"precision={precision}", "objective=train/loss") is not None
 

@@ -17,6 +17,7 @@ def dtypes(module: nn.Module) -> set[torch.dtype]:
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
 @pytest.mark.parametrize("frozen", [torch.float32, torch.bfloat16])
+@pytest.mark.filterwarnings("ignore:the student's weights are in bfloat16")
 def test_frozen_models_keep_the_dtype_they_were_loaded_in(make_module, make_policy, fit, examples, precision, frozen):
     module = make_module(
         make_policy(0),
@@ -29,6 +30,7 @@ def test_frozen_models_keep_the_dtype_they_were_loaded_in(make_module, make_poli
     assert dtypes(module.teacher) == dtypes(module.reference) == {frozen}
 
 
+@pytest.mark.filterwarnings("ignore:the student's weights are in bfloat16")
 def test_a_snapshot_follows_the_student(make_module, fit, examples):
     module = make_module(reference="snapshot")
     fit(module, [examples], precision="bf16-true")
