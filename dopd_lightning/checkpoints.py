@@ -14,6 +14,7 @@ from zipfile import BadZipFile, ZipFile
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.utilities.data import _set_sampler_epoch
 from torch import Tensor
 
 from dopd_lightning.errors import ConfigError
@@ -156,9 +157,16 @@ def go_on_in_data(trainer: L.Trainer) -> None:
 
     Lightning (2.6) does so when it asks for the dataloader, but only if it knows the checkpoint's progress by then. For
     a scheduler that depends on the number of steps it asks before that, and would read the epoch from its beginning.
+    And it tells the sampler the epoch only after workers have begun to read.
     """
     loop = trainer.fit_loop
-    if loop.restarting and loop._combined_loader_states_to_load:
+    if not loop.is_resuming or loop._combined_loader is None or loop._data_fetcher is None:
+        return
+    if loop.restarting:
+        if not loop._combined_loader_states_to_load:
+            return  # they are there already
         loop._load_combined_loader_states()
-        assert loop._data_fetcher is not None
-        iter(loop._data_fetcher)  # the one that it has is at the beginning
+    else:
+        for loader in loop._combined_loader.flattened:
+            _set_sampler_epoch(loader, loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+    iter(loop._data_fetcher)  # the one that it has is at the beginning

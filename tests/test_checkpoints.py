@@ -167,7 +167,7 @@ class SaveAlways(L.Callback):
         self._save(trainer, "t")
 
 
-def fit(folder: Path, ckpt_path: Path | None = None, **settings: Any) -> Reader:
+def fit(folder: Path, ckpt_path: Path | None = None, workers: int = 0, **settings: Any) -> Reader:
     folder.mkdir()
     model = Reader()
     examples: list[Any] = [{"prompt": str(n)} for n in range(20)]
@@ -181,7 +181,8 @@ def fit(folder: Path, ckpt_path: Path | None = None, **settings: Any) -> Reader:
         **quiet,
         **settings,
     )
-    trainer.fit(model, DOPDDataModule(train=examples, val=examples[:1], batch_size=4, seed=5), ckpt_path=ckpt_path)
+    data = DOPDDataModule(train=examples, val=examples[:1], batch_size=4, seed=5, num_workers=workers)
+    trainer.fit(model, data, ckpt_path=ckpt_path)
     return model
 
 
@@ -227,3 +228,11 @@ def test_a_run_that_max_steps_ended_within_an_epoch_goes_on_in_it(tmp_path):
     fit(tmp_path / "short", max_epochs=2, max_steps=3)
     resumed = fit(tmp_path / "more", tmp_path / "short" / "t3.ckpt", max_epochs=2)
     assert resumed.seen == whole.seen[3:]
+
+
+@pytest.mark.filterwarnings("ignore:`weights_only` was not set")
+def test_so_it_does_with_workers_which_read_ahead(tmp_path):
+    whole = fit(tmp_path / "whole", workers=2, max_epochs=2)
+    for step, moment in ((3, "b"), (5, "e"), (7, "b")):
+        resumed = fit(tmp_path / f"{step}", tmp_path / "whole" / f"{moment}{step}.ckpt", workers=2, max_epochs=2)
+        assert resumed.seen == whole.seen[step:]

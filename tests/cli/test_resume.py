@@ -137,7 +137,7 @@ def console() -> str:
 
 
 def wait_for(path: Path) -> None:
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 120
     while not path.exists():
         assert time.monotonic() < limit, f"no {path}"
         time.sleep(0.01)
@@ -198,7 +198,7 @@ def test_told_to_stop_it_saves_and_stops(arguments, left_alone, number):
     process = start([*arguments, f"name={name}", f"paths.output_dir={folder}"])
     wait_for(folder / "checkpoints" / "last.ckpt")
     os.kill(process.pid, number)
-    process.join(60)
+    process.join(120)
     assert process.exitcode == 128 + number
     steps = checkpoint_of(folder)["global_step"]
     assert f"stopped by {number.name} after {steps} steps; saved " in console()
