@@ -65,6 +65,7 @@ class CollapseGuard(Watcher):
         self._steps = 0
         self._accuracies: list[float] = []
         self._warned: set[str] = set()
+        self.stopped = False
 
     # ---------------------------------------------------------------------------------------------- what is looked at
 
@@ -156,7 +157,7 @@ class CollapseGuard(Watcher):
             ending = "; training stops here (collapse_guard.stop)" if self.stop else ""
             rank_zero_warn(f"step {trainer.global_step}: {text}{ending}")
         if new and self.stop:
-            trainer.should_stop = True
+            trainer.should_stop = self.stopped = True
 
     def _stop_together(self, trainer: L.Trainer) -> None:
         """Stop all processes, also one in which this callback was switched off."""

@@ -44,7 +44,7 @@ class MapLoggers:
                         import wandb
 
                         media["map/heatmap"] = wandb.Image(picture)
-                    logger.experiment.log(media | {"trainer/global_step": last.step})
+                    logger.log_metrics(media, last.step)
                 elif isinstance(logger, TensorBoardLogger):
                     _log_texts(logger, last)
                     if picture is not None:
@@ -82,7 +82,7 @@ class MapLoggers:
                     _find_room_for_tables(logger)
                     data = [row for snapshot in snapshots for row in rows(snapshot)][-wandb.Table.MAX_ROWS :]
                     table = wandb.Table(list(COLUMNS), data, allow_mixed_types=True)
-                    logger.experiment.log({"map/all_tokens": table, "trainer/global_step": snapshots[-1].step})
+                    logger.log_metrics({"map/all_tokens": table}, snapshots[-1].step)  # type: ignore[dict-item]
 
 
 def _find_room_for_tables(logger: WandbLogger) -> None:

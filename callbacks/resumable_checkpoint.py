@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_only
 
 from dopd_lightning.errors import ConfigError, WriteError, check_range
 from dopd_lightning.files import says_what_fails
@@ -46,7 +47,7 @@ class ResumableCheckpoint(Checkpoint):
         every_n_steps: optimizer steps between two checkpoints.
         keep: how many of the newest stay.
         signals: on which to save and stop: after the step, and the validation, that is under way, with
-            :class:`RunStopped`.
+            :class:`RunStopped`. A second SIGINT (Ctrl-C) ends the process at once.
 
     Raises:
         ConfigError: for a number below 1, or a signal that there is none of.
@@ -57,7 +58,7 @@ class ResumableCheckpoint(Checkpoint):
         folder: str | os.PathLike[str],
         every_n_steps: int = 50,
         keep: int = 2,
-        signals: Sequence[str] = ("SIGTERM", "SIGUSR1"),
+        signals: Sequence[str] = ("SIGTERM", "SIGUSR1", "SIGINT"),
     ) -> None:
         self.folder = Path(folder)
         self.every_n_steps = int(check_range("every_n_steps", every_n_steps, at_least=1))
@@ -109,6 +110,11 @@ class ResumableCheckpoint(Checkpoint):
 
     def _receive(self, number: int, frame: Any) -> None:
         self._received = signal.Signals(number)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+                # Not print, which may be what was interrupted.
+                os.write(2, b"\nCtrl-C: saving after this step; once more to end at once, without saving\n")
 
     def _restore_handlers(self) -> None:
         for number, handler in self._handlers.items():
@@ -138,6 +144,8 @@ class ResumableCheckpoint(Checkpoint):
         link.unlink(missing_ok=True)
         link.symlink_to(newest.name)
         link.replace(self.folder / "last.ckpt")
-        files = sorted(self.folder.glob("step=*.ckpt"), key=lambda path: int(path.stem.removeprefix("step=")))
-        for old in files[: -self.keep]:
-            old.unlink()
+        steps = {int(path.stem.removeprefix("step=")): path for path in self.folder.glob("step=*.ckpt")}
+        # Later ones are of an attempt that went on from the same checkpoint: they are not this run's to remove.
+        past = sorted(step for step in steps if step <= self._saved)
+        for step in past[: -self.keep]:
+            steps[step].unlink()

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 from dopd_lightning.data import Example
 from dopd_lightning.errors import WriteError
 from dopd_lightning.files import write_whole
-from dopd_lightning.processes import summed
+from dopd_lightning.processes import number_of_processes, process_number, summed
 from dopd_lightning.record import TokenRecord
 
 
@@ -35,7 +35,7 @@ def check_finite(
         record: of the step.
         step: optimizer steps taken so far.
         examples: the batch's; their prompts and privileged texts are saved.
-        folder: where to, as ``non_finite_loss_step_<step>.json``.
+        folder: where to, as ``non_finite_loss_step_<step>.json``, with the process's number if there are several.
 
     Raises:
         NonFiniteLossError: for any other.
@@ -43,7 +43,8 @@ def check_finite(
     values = {"loss": loss, "teacher_logp": record.teacher_logp, "reference_logp": record.reference_logp}
     for name, value in values.items():
         if value is not None and not torch.isfinite(value).all():
-            path = Path(folder) / f"non_finite_loss_step_{step}.json"
+            process = f"_process_{process_number()}" if number_of_processes() > 1 else ""  # each has its own batch
+            path = Path(folder) / f"non_finite_loss_step_{step}{process}.json"
             batch = [{"prompt": example["prompt"], "privileged": example.get("privileged")} for example in examples]
             where = f"its prompts are in {path}"
             try:

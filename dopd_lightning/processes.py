@@ -23,6 +23,11 @@ def number_of_processes() -> int:
     return torch.distributed.get_world_size() if _several() else 1
 
 
+def process_number() -> int:
+    """Return the rank of this one."""
+    return torch.distributed.get_rank() if _several() else 0
+
+
 def summed(values: Tensor) -> Tensor:
     """The sum over processes, of tensors of one shape; in place."""
     if _several():

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from dopd_lightning.callbacks import ContinuedLogs
 from dopd_lightning.cli.loggers import dispensable
 from dopd_lightning.cli.make import complaints_name, make
 from dopd_lightning.cli.resume import KeepConfig
@@ -180,7 +181,7 @@ def _trainer(config: DictConfig, data: DOPDDataModule) -> L.Trainer:
     trainer = make_trainer(
         config,
         logger=logger,
-        callbacks=[*callbacks, KeepConfig(config), Tally()],
+        callbacks=[*callbacks, KeepConfig(config), ContinuedLogs(), Tally()],
         enable_checkpointing=checkpoints,
         **no_validation,
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 
-from dopd_lightning.cli.summary import make_folder
+from dopd_lightning.cli.own_folder import own_folder
 from dopd_lightning.compare import Comparison, print_tables
 from dopd_lightning.errors import ConfigError, missing_extra
 
@@ -28,12 +27,11 @@ def compare(config: DictConfig) -> None:
         )
     if find_spec("altair") is None or find_spec("vl_convert") is None:
         raise missing_extra("stage: compare draws with altair and vl-convert", "compare")
-    make_folder(config)
-    comparison = Comparison.of(patterns)
     from dopd_lightning.compare.report import write_report  # of the extra
 
-    folder = Path(config.paths.output_dir)
-    write_report(comparison, folder)
-    console = Console()
-    print_tables(comparison, console)
-    console.print(f"{folder / 'compare.html'}, compare.md, compare.csv, figures/", markup=False, highlight=False)
+    with own_folder(config) as folder:
+        comparison = Comparison.of(patterns)
+        write_report(comparison, folder)
+        console = Console()
+        print_tables(comparison, console)
+        console.print(f"{folder / 'compare.html'}, compare.md, compare.csv, figures/", markup=False, highlight=False)

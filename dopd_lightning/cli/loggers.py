@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import Logger
 
 from dopd_lightning.watcher import warn_of
 
-_WORK = ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint")
+_WORK = ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint", "state", "go_on")
 
 
 def dispensable(logger: Logger) -> Logger:
@@ -17,16 +17,17 @@ def dispensable(logger: Logger) -> Logger:
 
     This is work of one process, and no collective: loggers write in the first process alone.
     """
-    for method in _WORK:
+    for method in filter(partial(hasattr, logger), _WORK):
         setattr(logger, method, partial(_call, logger, method))  # a partial, since processes may get a copy
     return logger
 
 
-def _call(logger: Logger, method: str, *args: Any, **options: Any) -> None:
+def _call(logger: Logger, method: str, *args: Any, **options: Any) -> Any:
     if getattr(logger, "_is_off", False):
-        return
+        return None
     try:
-        getattr(type(logger), method)(logger, *args, **options)
+        return getattr(type(logger), method)(logger, *args, **options)
     except Exception as error:
         logger._is_off = True  # type: ignore[attr-defined]
         warn_of(f"the logger {type(logger).__name__}", error)
+        return None

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
 import warnings
+from pathlib import Path
 
 import hydra
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dopd_lightning.callbacks import RunStopped
+from dopd_lightning.cli.failure import is_first_to_fail, sentence_of, several_processes
 from dopd_lightning.cli.resolvers import register_resolvers
 from dopd_lightning.cli.stages import run_stage
-from dopd_lightning.errors import ConfigError, DataError, EngineError, WriteError
-from dopd_lightning.non_finite import NonFiniteLossError
 
 register_resolvers()
-
-# What the user can mend; a traceback would bury it.
-_SAID_IN_A_SENTENCE = (
-    ConfigError,
-    DataError,
-    EngineError,
-    NonFiniteLossError,
-    WriteError,
-    MisconfigurationException,
-)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://dopd_lightning.conf", config_name="config")
@@ -38,8 +32,46 @@ def main(config: DictConfig) -> float | None:
             print(f"\n{stop}; go on with ckpt_path=auto", flush=True)
             raise SystemExit(128 + stop.signal) from None  # as a shell reports a process that the signal ended
         raise SystemExit(0) from None  # or Lightning would kill the others before they have said so
-    except _SAID_IN_A_SENTENCE as error:
-        raise SystemExit(f"\nerror: {error}") from error
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Ctrl-C outside training. Lightning turns it into an exit.
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        _say_interrupted(_folder())
+        raise SystemExit(130) from None
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        _say_failed(error, _folder())
+        return None
+
+
+def _say_interrupted(folder: Path) -> None:
+    if not several_processes() or int(os.environ.get("LOCAL_RANK") or 0) == 0:
+        saved = "; go on with ckpt_path=auto" if (folder / "checkpoints" / "last.ckpt").exists() else ""
+        print(f"\nstopped by SIGINT outside of training; nothing more was saved{saved}", flush=True)
+
+
+def _say_failed(error: Exception, folder: Path) -> None:
+    """End this process with what there is to say, in one process of a run; a sweep goes on.
+
+    Several processes cannot know of one another that a job has failed, and end.
+    """
+    sentence = sentence_of(error)
+    first = is_first_to_fail(folder, sentence or f"{type(error).__name__}: {error}")
+    if several_processes() and not first:
+        raise SystemExit(1) from None
+    if several_processes() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        if sentence is None:
+            raise error
+        raise SystemExit(f"\nerror: {sentence}") from error
+    if sentence is None:
+        traceback.print_exception(error)
+    else:
+        print(f"\nerror: {sentence}", file=sys.stderr, flush=True)
+
+
+def _folder() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
 
 
 def _silence_dependencies() -> None:

@@ -17,7 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from dopd_lightning.cli.make import check_complete, complaints_name, make
-from dopd_lightning.cli.summary import make_folder, write_config
+from dopd_lightning.cli.own_folder import own_folder
+from dopd_lightning.cli.summary import write_config
 from dopd_lightning.errors import ConfigError, EngineError
 from dopd_lightning.hints import KINDS, HintPipeline
 
@@ -53,8 +54,11 @@ def privilege(config: DictConfig) -> None:
         raise ConfigError("data.train.path: there is none; stage=privilege reads prompts from data.train.path=…")
     check_complete(config, "data.train")
     data = make(config, "data.train")
-    make_folder(config)
-    folder = Path(config.paths.output_dir)
+    with own_folder(config) as folder:
+        _write_hints(config, pipeline, data, folder)
+
+
+def _write_hints(config: DictConfig, pipeline: HintPipeline, data: Any, folder: Path) -> None:
     L.seed_everything(config.seed, workers=True, verbose=False)
     try:
         with _signals_stop(), _progress(config) as progress, complaints_name(config, "privilege.writer"):

@@ -1,4 +1,4 @@
-"""What ``${default:…}``, ``${asset:…}`` and ``${began:}`` mean in the configuration."""
+"""The configuration's resolvers, such as ``${default:…}`` and ``${began:}``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import os
 from datetime import datetime
 from importlib import import_module
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
+
+from dopd_lightning.cli.hydra_callbacks import BEGAN
 
 
 def default_of(path: str) -> Any:
@@ -32,14 +37,25 @@ def asset(name: str) -> str:
 
 
 def began() -> str:
-    """When the run began, which names its folder: the same in all processes that Lightning starts for it.
+    """Return when the run began, which names its folder: the same in all processes that Lightning starts for it.
 
     Those run the whole command again, and would each find a time, and a folder, of their own.
     """
-    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        os.environ["DOPD_BEGAN"] = now
-    return os.environ.get("DOPD_BEGAN", now)  # started by others, such as torchrun, it finds none
+    return os.environ.get(BEGAN) or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def sweep_name() -> str | None:
+    """The name of the sweep's folder, in one of its jobs."""
+    return Path(HydraConfig.get().sweep.dir).name if _in_sweep() else None
+
+
+def sweep_job() -> str:
+    """``_`` and the job's number, in a sweep; nothing elsewhere."""
+    return f"_{HydraConfig.get().job.num}" if _in_sweep() else ""
+
+
+def _in_sweep() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def register_resolvers() -> None:
@@ -47,3 +63,5 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("default", default_of, replace=True)
     OmegaConf.register_new_resolver("asset", asset, replace=True)
     OmegaConf.register_new_resolver("began", began, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
+    OmegaConf.register_new_resolver("sweep_job", sweep_job, replace=True)

@@ -7,22 +7,25 @@ import time
 from collections.abc import Callable
 from difflib import get_close_matches
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import WandbLogger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dopd_lightning.callbacks import ExportStudent, save_student
 from dopd_lightning.cli.absent import fill_absent
 from dopd_lightning.cli.build import Run, build, make_trainer
 from dopd_lightning.cli.compare import compare
 from dopd_lightning.cli.make import check_complete
+from dopd_lightning.cli.own_folder import check_nothing_is_lost, clear_killed_attempts, own_folder
 from dopd_lightning.cli.privilege import privilege
 from dopd_lightning.cli.resume import check_same_run, checkpoints_of, load_first
-from dopd_lightning.cli.summary import Summary, make_folder, take_tally, write_config
+from dopd_lightning.cli.summary import Summary, at_max_epochs, take_tally, write_config
 from dopd_lightning.errors import ConfigError, check_choice
 from dopd_lightning.files import json_line, write_whole
+from dopd_lightning.loggers import CSVLogger, continue_loggers
 
 log = logging.getLogger(__name__)
 
@@ -48,21 +51,33 @@ def run_stage(config: DictConfig) -> float | None:
     _check_seed(config)
     if config.stage == "export" and config.ckpt_path is None:
         raise ConfigError("ckpt_path: stage=export needs the checkpoint to export; give ckpt_path=<file>.ckpt")
+    with own_folder(config):
+        return _run(stage, config)
+
+
+def _run(stage: Callable[[Run], Metrics], config: DictConfig) -> float | None:
+    if config.ckpt_path is not None and config.stage == "fit":
+        clear_killed_attempts([Path(config.paths.runs) / config.name])
     candidates = checkpoints_of(config)
     first = next(candidates, None)  # what is wrong with it is said before models load
-    make_folder(config)
+    if first is None and config.stage == "fit":
+        check_nothing_is_lost(Path(config.paths.output_dir))
     L.seed_everything(config.seed, workers=True, verbose=False)
     run = build(config)
     found = None if first is None else load_first(run.module, chain([first], candidates), config)
     config.ckpt_path = None if found is None else str(found[0])
-    if found is not None:  # before anything is evaluated
-        _, checkpoint = found
+    checkpoint = None if found is None else found[1]
+    if checkpoint is not None:  # before anything is evaluated
         if config.stage == "fit":
             check_same_run(checkpoint, config, run.trainer, run.data)
         if config.stage == "export":  # in the other stages the Trainer does
             run.module.load_state_dict(checkpoint["state_dict"])
+    if config.stage == "fit":
+        continue_loggers(run.trainer.loggers, checkpoint)
     write_config(config, run.folder)
     try:
+        if config.stage != "export":
+            _tell_loggers(run)
         metrics = stage(run)
     finally:
         _end_wandb(run)
@@ -98,14 +113,11 @@ def fit(run: Run) -> Metrics:
             run.trainer.max_epochs,
             run.trainer.max_steps,
         )
-    summary.steps, summary.regimes = tally or (run.trainer.global_step, run.module.regime_counts.shares())
+        tally = run.trainer.global_step, at_max_epochs(run.trainer), run.module.regime_counts.shares()
+    summary.steps, reason, summary.regimes = tally
     if summary.steps < run.trainer.max_steps:
-        log.warning(
-            "trainer.max_steps: the run ended after %d of %d steps, at max_epochs=%s; raise trainer.max_epochs",
-            summary.steps,
-            run.trainer.max_steps,
-            run.trainer.max_epochs,
-        )
+        given = run.trainer.max_steps
+        log.warning("trainer.max_steps: the run ended after %d of %d steps, %s", summary.steps, given, reason)
     if has_test and evaluate.student_after:
         summary.accuracy["student_after"] = metrics["test/accuracy"] = _accuracy(run, "student")
     if run.trainer.is_global_zero:
@@ -144,6 +156,14 @@ def export(run: Run) -> Metrics:
     save_student(run.module, run.folder / "student", **adapters)
     log.info("student: %s", run.folder / "student")
     return {}
+
+
+def _tell_loggers(run: Run) -> None:
+    """Give the configuration to loggers, apart from the CSV logger's: ``config.yaml`` is beside its file."""
+    config = OmegaConf.to_container(run.config, resolve=True)
+    for logger in run.trainer.loggers:
+        if not isinstance(logger, CSVLogger):
+            logger.log_hyperparams(config)  # type: ignore[arg-type]
 
 
 def _end_wandb(run: Run) -> None:

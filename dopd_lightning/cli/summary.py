@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import EarlyStopping, Timer
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from dopd_lightning.errors import ConfigError
+from dopd_lightning.callbacks import CollapseGuard
 from dopd_lightning.files import write_whole
 from dopd_lightning.module import DOPDModule
 
-_STEPS, _REGIME = "tally/steps", "tally/regime/"
+_STEPS, _REGIME, _END = "tally/steps", "tally/regime/", "tally/end/"
 
 
 @dataclass
@@ -78,36 +78,44 @@ class Tally(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, DOPDModule)
         trainer.callback_metrics[_STEPS] = torch.tensor(trainer.global_step)
+        trainer.callback_metrics[_END + _reason(trainer)] = torch.tensor(0.0)
         for regime, share in pl_module.regime_counts.shares().items():
             trainer.callback_metrics[_REGIME + regime] = torch.tensor(share, dtype=torch.float64)  # as it is
 
 
-def take_tally(metrics: dict[str, float]) -> tuple[int, dict[str, float]] | None:
-    """The steps, and the shares of regimes, out of ``metrics``; None where there was nothing left to train."""
+def take_tally(metrics: dict[str, float]) -> tuple[int, str, dict[str, float]] | None:
+    """Take steps, the reason of the end and the shares of regimes out of ``metrics``; None if nothing was trained."""
     if _STEPS not in metrics:
         return None
+    (end,) = [name for name in metrics if name.startswith(_END)]
+    del metrics[end]
     regimes = {name: metrics.pop(name) for name in list(metrics) if name.startswith(_REGIME)}
-    return int(metrics.pop(_STEPS)), {name.removeprefix(_REGIME): share for name, share in regimes.items()}
+    shares = {name.removeprefix(_REGIME): share for name, share in regimes.items()}
+    return int(metrics.pop(_STEPS)), end.removeprefix(_END), shares
 
 
-def make_folder(config: DictConfig) -> None:
-    """Make the run's folder, before anything that would be lost without it.
+def _reason(trainer: L.Trainer) -> str:
+    """Say what ended a run before ``max_steps``."""
+    for callback in trainer.callbacks if trainer.should_stop else ():  # type: ignore[attr-defined]
+        if isinstance(callback, Timer) and (callback.time_remaining() or 0) <= 0:
+            return "when trainer.max_time was over"
+        if isinstance(callback, CollapseGuard) and callback.stopped:
+            return "by callbacks.collapse_guard.stop"
+        if isinstance(callback, EarlyStopping) and callback.stopping_reason_message is not None:
+            return f"by early stopping ({callback.stopping_reason_message})"
+    if trainer.should_stop:
+        return "because a callback stopped it"
+    return at_max_epochs(trainer)
 
-    Raises:
-        ConfigError: if nothing can be written there.
-    """
-    folder = Path(config.paths.output_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"paths.output_dir: {str(folder)!r} cannot be written to: {error.strerror}; choose another place with "
-            "paths.runs=… or paths.output_dir=…"
-        ) from error
+
+def at_max_epochs(trainer: L.Trainer) -> str:
+    """Say that the epochs ended a run."""
+    return f"at max_epochs={trainer.max_epochs}; raise trainer.max_epochs"
 
 
 def write_config(config: DictConfig, folder: Path) -> None:
-    """Every value as the run saw it, in ``config.yaml``."""
-    write_whole(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True), "the configuration")
+    """Write every value as the run saw it to ``config.yaml``, or beside it where that is of another stage's run."""
+    path = folder / "config.yaml"
+    if path.exists() and OmegaConf.select(OmegaConf.load(path), "stage") != config.stage:
+        path = folder / f"config_{config.stage}.yaml"
+    write_whole(path, OmegaConf.to_yaml(config, resolve=True), "the configuration")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -111,6 +112,7 @@ class DOPDDataModule(L.LightningDataModule):
                 drop_last=True,
                 collate_fn=collate,
                 num_workers=self.num_workers,
+                worker_init_fn=_leave_signals_to_the_run,
                 generator=_own_generator(),
             )
         return loader
@@ -140,6 +142,7 @@ class DOPDDataModule(L.LightningDataModule):
             sampler=UnrepeatedDistributedSampler(examples, processes, rank, shuffle=False) if processes > 1 else None,
             collate_fn=collate,
             num_workers=self.num_workers,
+            worker_init_fn=_leave_signals_to_the_run,
             generator=_own_generator(),
         )
 
@@ -160,6 +163,11 @@ class DOPDDataModule(L.LightningDataModule):
             share = f" on each of {processes} processes" if processes > 1 else ""
             found = f"train: {len(train)} examples do not fill one batch of {self.batch_size}{share}"
             raise DataError(f"{found}; lower batch_size or add data")
+
+
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ctrl-C reaches the workers of a loader, too, and the run still needs them for the step that it ends with."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _own_generator() -> torch.Generator:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import lightning as L
 import pytest
 from torch.utils.data import DataLoader
 
-from dopd_lightning.callbacks import ResumableCheckpoint
+from dopd_lightning.callbacks import ResumableCheckpoint, RunStopped
 from dopd_lightning.data import collate
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.module import DOPDModule
@@ -54,6 +55,31 @@ def test_every_so_many_steps_and_at_the_end_with_the_newest_left(saved):
 def test_the_link_leads_to_the_newest(saved, tmp_path):
     saved({"limit_val_batches": 0}, every_n_steps=4, keep=9)
     assert (tmp_path / "saved" / "last.ckpt").resolve() == (tmp_path / "saved" / "step=6.ckpt").resolve()
+
+
+def test_later_checkpoints_of_another_attempt_stay(saved, tmp_path):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "step=9.ckpt").touch()
+    _, left = saved({"limit_val_batches": 0}, every_n_steps=2, keep=1)
+    assert left == ["last.ckpt", "step=6.ckpt", "step=9.ckpt"]
+
+
+def test_a_second_ctrl_c_ends_the_process_at_once(saved, monkeypatch, capfd):
+    handlers = []
+
+    def interrupted(callback, trainer):
+        if trainer.global_step == 2:
+            signal.raise_signal(signal.SIGINT)
+            handlers.append(signal.getsignal(signal.SIGINT))
+        save(callback, trainer)
+
+    save = ResumableCheckpoint._save
+    monkeypatch.setattr(ResumableCheckpoint, "_save", interrupted)
+    with pytest.raises(RunStopped, match="stopped by SIGINT after 3 steps; saved "):
+        saved({"limit_val_batches": 0}, every_n_steps=1)
+    assert handlers == [signal.SIG_DFL]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "as it was"
+    assert "saving after this step" in capfd.readouterr().err
 
 
 def test_after_a_validation_and_not_before_it(saved, monkeypatch):

@@ -56,17 +56,24 @@ def test_what_cannot_work_is_a_sentence_and_a_status(command):
     assert "Traceback" not in ended.stdout
 
 
-def test_a_sweep_has_a_folder_for_each_combination(command, tmp_path):
-    ended = command("fusion=dopd,teacher", "seed=1,2", "name=sweep", multirun=True)
-    assert ended.returncode == 0, ended.stderr
+def test_a_sweep_has_a_folder_for_each_combination_and_goes_on_behind_a_job_that_fails(command, tmp_path):
+    ended = command("fusion=dopd,teacher", "seed=-1,2", "name=sweep", multirun=True)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stdout + ended.stderr
     (folder,) = (tmp_path / "runs" / "sweep").glob("multirun_*")
-    jobs = summaries(folder)
-    varied = [[item for item in overrides if item.startswith(("fusion=", "seed="))] for overrides, _ in jobs]
-    assert varied == [[f"fusion={rule}", f"seed={seed}"] for rule in ("dopd", "teacher") for seed in (1, 2)]
-    assert [summary["steps"] for _, summary in jobs] == [1] * 4
-    assert [bool(summary["regimes"]) for _, summary in jobs] == [True, True, False, False]
-    for job in range(4):
-        assert (folder / str(job) / "student" / "model.safetensors").exists()
+    assert f"error: 2 of the jobs in {folder.relative_to(tmp_path)} failed:" in ended.stderr
+    why = "seed: -1 must be a whole number from 0 to 4294967295"
+    assert ended.stderr.splitlines()[-2:] == [
+        f"  {job}  fusion={rule} seed=-1: {why}" for job, rule in ((0, "dopd"), (2, "teacher"))
+    ]
+    jobs = [OmegaConf.load(folder / str(job) / ".hydra" / "overrides.yaml")[-3:-1] for job in range(4)]
+    assert jobs == [[f"fusion={rule}", f"seed={seed}"] for rule in ("dopd", "teacher") for seed in (-1, 2)]
+    finished = {job: json.loads((folder / str(job) / "summary.json").read_text()) for job in (1, 3)}
+    assert {job: (summary["steps"], bool(summary["regimes"])) for job, summary in finished.items()} == {
+        1: (1, True),
+        3: (1, False),
+    }
+    assert all((folder / str(job) / "student" / "model.safetensors").exists() for job in finished)
 
 
 def test_optuna_searches_and_receives_the_objective(command, tmp_path):
@@ -88,12 +95,24 @@ def test_optuna_searches_and_receives_the_objective(command, tmp_path):
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_a_sweep_on_two_processes_has_one_folder_a_run(command, tmp_path, strategy):
     several = [f"strategy={strategy}", "trainer.devices=2", "data.batch_size=1", "evaluate.student_after=false"]
+    several.append("logger=csv")
     ended = command(*several, "seed=1,2", "name=sweep", multirun=True)
     assert ended.returncode == 0, ended.stderr
     (sweep,) = (tmp_path / "runs" / "sweep").iterdir()
     assert [list(overrides)[-2] for overrides, _ in summaries(sweep)] == ["seed=1", "seed=2"]
     assert all((sweep / job / "student" / "model.safetensors").exists() for job in "01")
+    assert all("train/loss" in (sweep / job / "csv" / "metrics.csv").read_text() for job in "01")
     assert ended.stdout.count("1 steps in") == 2, "the first process speaks for all"
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+def test_what_several_processes_have_to_say_is_said_once_and_last(command, tmp_path, strategy):
+    several = [f"strategy={strategy}", "trainer.devices=2", "data.batch_size=1", "name=failing"]
+    ended = command(*several, "optimizer.lr=1e30", "trainer.max_steps=5", "trainer.max_epochs=-1")
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert re.match(r"error: the loss of step \d is not finite", ended.stderr.strip().splitlines()[-1])
+    assert ended.stderr.count("error: ") == 1
 
 
 def test_one_run_with_processes_started_by_multiprocessing(command, tmp_path):

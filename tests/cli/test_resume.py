@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from dopd_lightning import optimizer
-from dopd_lightning.cli import resolvers
+from dopd_lightning.cli import resolvers, stages
 from dopd_lightning.cli.main import main
 from dopd_lightning.cli.resume import check_same_run, checkpoints_of, kept
 from dopd_lightning.cli.stages import run_stage
@@ -102,6 +103,15 @@ def assert_same_end(found: Path, expected: Path) -> None:
         assert all(state[name].equal(there[name]) for name in there)
     assert one["lr_schedulers"] == other["lr_schedulers"]
     assert one["regime_counts"] == other["regime_counts"]
+    assert rows_of(found) == rows_of(expected)
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    """Of ``metrics.csv``, but for times."""
+    with (folder / "csv" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if not name.startswith(("train/tokens_per_second", "train/peak_memory"))]
+    return [{name: row[name] for name in names} for row in rows]
 
 
 def attempt(name: str, number: int) -> Path:
@@ -190,9 +200,10 @@ def test_killed_in_the_middle_of_a_save_it_goes_on_from_the_one_before(arguments
     assert {path.name for path in folder.iterdir()} == {"step=1.ckpt", "step=2.ckpt", "last.ckpt", ".step=3.ckpt.part"}
     go_on(arguments, name, left_alone)
     assert "step=2.ckpt (2 steps)" in console()
+    assert not (folder / ".step=3.ckpt.part").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_it_saves_and_stops(arguments, left_alone, number):
     name, folder = "stopped", attempt("stopped", 0)
     process = start([*arguments, f"name={name}", f"paths.output_dir={folder}"])
@@ -204,6 +215,19 @@ def test_told_to_stop_it_saves_and_stops(arguments, left_alone, number):
     assert f"stopped by {number.name} after {steps} steps; saved " in console()
     assert not (folder / "student").exists(), "a run that is not over leaves no student"
     go_on(arguments, name, left_alone)
+
+
+def _press_ctrl_c_while_models_load() -> None:
+    def build(config: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    stages.build = build  # type: ignore[assignment]
+
+
+def test_ctrl_c_before_training_is_a_sentence(arguments):
+    assert run([*arguments, "paths.output_dir=runs/early"], _press_ctrl_c_while_models_load) == 130
+    assert console().strip().splitlines()[-1] == "stopped by SIGINT outside of training; nothing more was saved"
 
 
 def _fill_the_disk_after_two_saves() -> None:

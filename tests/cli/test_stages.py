@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dopd_lightning.cli.stages import run_stage
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.loggers.wandb_file import read_records
 
 pytestmark = pytest.mark.filterwarnings("ignore:The dirpath has changed from .*/run1/checkpoints' to ")
 
@@ -173,7 +175,13 @@ def test_a_run_that_ends_before_its_steps_says_why(run, caplog):
     assert "trainer.max_steps" not in caplog.text
     checkpoint = run.folder / "checkpoints" / "last.ckpt"
     run(f"ckpt_path={checkpoint}", "trainer.max_steps=30", "trainer.max_epochs=1")
-    assert "trainer.max_steps: the run ended after 2 of 30 steps, at max_epochs=1" in caplog.text
+    assert (
+        "trainer.max_steps: the run ended after 2 of 30 steps, at max_epochs=1; raise trainer.max_epochs" in caplog.text
+    )
+    caplog.clear()
+    run("trainer.max_steps=100000", "trainer.max_epochs=-1", "+trainer.max_time=00:00:00:01", "callbacks=none")
+    assert re.search(r"ended after \d+ of 100000 steps, when trainer.max_time was over$", caplog.text, re.M)
+    assert "raise trainer.max_epochs" not in caplog.text
 
 
 @pytest.mark.parametrize("fusion", choices("fusion"))
@@ -262,13 +270,18 @@ def test_wandb_without_an_account_leaves_an_offline_run_for_each_job(run, monkey
     monkeypatch.setenv("WANDB_SILENT", "true")
     for _ in range(2):  # as in a sweep: one process, several runs
         run("logger=wandb")
-        assert len(list((run.folder / "wandb").glob("offline-run-*/run-*.wandb"))) == 1
+        (path,) = (run.folder / "wandb").glob("offline-run-*/run-*.wandb")
+    records = list(read_records(path))
+    given = {item.key or ".".join(item.nested_key): item for each in records for item in each.config.update}
+    assert {"seed", "fusion", "optimizer", "data"} <= set(given)
+    assert json.loads(given["optimizer"].value_json)["lr"] == 5e-6
 
 
 @pytest.mark.parametrize("none", ["none", "[]"])
 def test_without_loggers_and_callbacks_there_are_the_summary_and_the_configuration(run, none):
     run(f"logger={none}", f"callbacks={none}")
-    assert sorted(path.name for path in run.folder.iterdir()) == ["config.yaml", "summary.json"]
+    left = sorted(path.name for path in run.folder.iterdir() if not path.name.startswith("."))
+    assert left == ["config.yaml", "summary.json"]
 
 
 @pytest.mark.parametrize(("callback", "folder"), [("checkpoint", "checkpoints"), ("export_student", "student")])

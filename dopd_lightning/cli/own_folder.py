@@ -1,0 +1,153 @@
+"""The run's own folder: for one run at a time, and without what a killed attempt left half written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig
+
+from dopd_lightning.checkpoints import read_checkpoint
+from dopd_lightning.cli.failure import ERROR
+from dopd_lightning.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+_LOCK = ".lock"
+_ORPHANS = 10.0
+"""Seconds that the processes of a run whose first process was killed may take to end; they hold its lock, too."""
+
+
+@contextmanager
+def own_folder(config: DictConfig) -> Iterator[Path]:
+    """Make ``paths.output_dir`` and keep other runs out of it as long as the block lasts.
+
+    The first process does so for all. The system gives the lock back whenever and however that process ends.
+
+    Raises:
+        ConfigError: if nothing can be written there, or another run is at work there.
+    """
+    folder = Path(config.paths.output_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"paths.output_dir: {str(folder)!r} cannot be written to: {error.strerror}; choose another place with "
+            "paths.runs=… or paths.output_dir=…"
+        ) from error
+    if not _is_first_process():
+        yield folder
+        return
+    lock = _locked(folder)
+    try:
+        (folder / ERROR).unlink(missing_ok=True)
+        _clear([folder])
+        yield folder
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def check_nothing_is_lost(folder: Path) -> None:
+    """Refuse to begin a run in a folder with the checkpoints or the summary of another.
+
+    Raises:
+        ConfigError: naming what is there.
+    """
+    found = [
+        path for path in (folder / "summary.json", *sorted(folder.glob("checkpoints/step=*.ckpt"))) if _whole(path)
+    ]
+    if found:
+        raise ConfigError(
+            f"paths.output_dir: {str(folder)!r} has {found[0].relative_to(folder)} of another run, which this one "
+            "would overwrite; choose another folder, or go on with that run (ckpt_path=auto, and its configuration)"
+        )
+
+
+def clear_killed_attempts(folders: Iterable[Path]) -> None:
+    """Remove the files that killed attempts left half written in run folders below ``folders``."""
+    if _is_first_process():
+        _clear(folders)
+
+
+def _locked(folder: Path) -> FileLock | None:
+    """Hold the folder's lock; nothing on a file system without locks."""
+    path = folder / _LOCK
+    lock = FileLock(path)
+    holder = _holder(path)
+    try:
+        lock.acquire(timeout=_ORPHANS if _is_gone(holder) else 0)
+        path.write_text(f"{_this_process()} since {datetime.now():%Y-%m-%d %H:%M:%S}")
+    except Timeout:
+        raise ConfigError(
+            f"paths.output_dir: another run is at work in {str(folder)!r} ({holder or 'it does not say which'}); wait "
+            "until it has ended, or choose another folder"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        log.warning("paths.output_dir: %s knows no locks (%s): no other run may use it meanwhile", folder, error)
+        return None
+    return lock
+
+
+def _is_first_process() -> bool:
+    """Tell before the processes are connected; Lightning knows no other node's by then."""
+    return not rank_zero_only.rank and int(os.environ.get("NODE_RANK") or 0) == 0  # type: ignore[attr-defined]
+
+
+def _this_process() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _is_gone(holder: str) -> bool:
+    """Whether the process that a lock names was on this machine, and is no more."""
+    words = holder.split()
+    if len(words) < 4 or words[3] != socket.gethostname() or not words[1].isdecimal():
+        return False
+    try:
+        os.kill(int(words[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _clear(folders: Iterable[Path]) -> None:
+    """Remove half-written files from folders that runs have held, unless a run is at work there."""
+    for part in {part for folder in folders for part in folder.rglob(".*.part")}:
+        lock = next((each / _LOCK for each in part.parents if (each / _LOCK).exists()), None)
+        if lock is None:
+            continue
+        with suppress(OSError):  # a Timeout is one
+            if _holder(lock).startswith(f"{_this_process()} "):
+                part.unlink()
+            else:
+                with FileLock(lock, timeout=0):
+                    part.unlink()
+
+
+def _whole(path: Path) -> bool:
+    if path.suffix != ".ckpt":
+        return path.exists()
+    try:
+        read_checkpoint(path, to_train=True)
+    except ConfigError:
+        return False
+    return True
