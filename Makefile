@@ -1,18 +1,20 @@
 # make quickstart   set up, then distil a student on its own answers (minutes, on a CPU)
-# make test         set up, then linter, type checker, tests
+# make test         set up, then linter, type checker, tests, and some of these at the lowest versions of pyproject.toml
 PYTHON ?= python3
 BIN := .venv/bin
+LOWEST := .venv-lowest/bin/python
 
 .PHONY: quickstart test chromium clean
 
 quickstart: .venv/installed
 	$(BIN)/python -m dopd_lightning +experiment=quickstart
 
-test: .venv/installed chromium
+test: .venv/installed .venv-lowest/installed chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4  # the models are too small for more threads
+	OMP_NUM_THREADS=1 $(LOWEST) -m pytest -n auto --maxprocesses 4 -m lowest -W default  # old releases warn of newer ones
 
 # The browser that tests/maps looks at pages with.
 chromium:
@@ -28,5 +30,15 @@ chromium:
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
+# The lowest versions in front of .venv, from which all else comes: torch, what they need, and what the tests need.
+.venv-lowest/installed: .venv/installed tests/lowest.py
+	$(BIN)/python -m venv --clear --without-pip .venv-lowest
+	$(BIN)/python -c 'import sys; print(*(path for path in sys.path if path.endswith("-packages")), sep="\n")' \
+		> "$$($(LOWEST) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth"
+	$(BIN)/python tests/lowest.py > .venv-lowest/requirements.txt
+	$(BIN)/python -m pip --python $(LOWEST) install --quiet -r .venv-lowest/requirements.txt
+	$(BIN)/python -m pip --python $(LOWEST) install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-lowest

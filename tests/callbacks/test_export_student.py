@@ -16,6 +16,7 @@ from dopd_lightning.module import DOPDModule
 from dopd_lightning.policies import base_of, load_lora_policy
 from dopd_lightning.rollout import DatasetRollout
 
+pytestmark = pytest.mark.lowest
 IDS = torch.tensor([[40, 41, 42]])
 
 

@@ -16,6 +16,7 @@ from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.rollout import DatasetRollout, StudentRollout, TeacherRollout, generate
 from dopd_lightning.views import Responses
 
+pytestmark = pytest.mark.lowest
 LIMIT = 8
 
 
