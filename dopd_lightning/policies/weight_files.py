@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
@@ -51,7 +52,7 @@ def check_loaded(policy: PreTrainedModel, name: str, revision: str, info: Mappin
         info: what transformers found while loading (``output_loading_info``).
 
     Raises:
-        ConfigError: naming weights that are not in the files, or are there in another shape.
+        ConfigError: naming weights that are not in the files, are there in another shape, or are not finite.
     """
     other_shape = {key: (tuple(there), tuple(here)) for key, there, here in info["mismatched_keys"]}
     if other_shape:
@@ -67,6 +68,15 @@ def check_loaded(policy: PreTrainedModel, name: str, revision: str, info: Mappin
         raise ConfigError(
             f"model {name!r}: weights of {type(policy).__name__} are not in its files, and would be random numbers: "
             f"{_listed(missing)}.{besides} Use the files of a whole causal language model"
+        )
+    floats = (torch.float32, torch.bfloat16, torch.float16)
+    numbers = {key: weight.detach() for key, weight in policy.named_parameters() if weight.dtype in floats}
+    norms = {key: torch.linalg.vector_norm(weight, torch.inf) for key, weight in numbers.items() if weight.numel()}
+    broken = [key for key, norm in norms.items() if not norm.isfinite()]
+    if broken:
+        raise ConfigError(
+            f"model {name!r}: some of its weights are not finite numbers: {_listed(broken)}. Use files from before "
+            "they became so"
         )
     left_out = unexpected | _ignored(policy, name, revision)
     if left_out:

@@ -67,6 +67,12 @@ def test_a_head_that_is_neither_there_nor_tied(folder):
         load_policy(folder)
 
 
+def test_weights_that_are_not_finite(folder):
+    rewrite(folder, lambda weights: weights | {"model.norm.weight": torch.full((32,), float("nan"))})
+    with pytest.raises(ConfigError, match=r"some of its weights are not finite numbers: model\.norm\.weight\."):
+        load_policy(folder)
+
+
 def test_weights_of_another_shape(folder):
     configure(folder, intermediate_size=100)
     with pytest.raises(
