@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 from dopd_lightning.watcher import warn_of
 
@@ -17,6 +17,8 @@ def dispensable(logger: Logger) -> Logger:
 
     This is work of one process, and no collective: loggers write in the first process alone.
     """
+    if isinstance(logger, WandbLogger):
+        logger._wandb_init.pop("anonymous", None)  # Lightning always passes it on, and W&B warns that it means nothing
     for method in filter(partial(hasattr, logger), _WORK):
         setattr(logger, method, partial(_call, logger, method))  # a partial, since processes may get a copy
     return logger

@@ -12,6 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from transformers.utils.logging import disable_progress_bar
 
 from dopd_lightning.callbacks import RunStopped
 from dopd_lightning.cli.failure import is_first_to_fail, sentence_of, several_processes
@@ -75,7 +76,9 @@ def _folder() -> Path:
 
 
 def _silence_dependencies() -> None:
-    """Warnings about which users can do nothing: each has its cause inside Lightning or torchdata, or on purpose."""
+    """Leave out what users can do nothing about: each has its cause inside a library, or on purpose."""
+    if not sys.stderr.isatty():  # a file would keep each state of the bars of loading and saving
+        disable_progress_bar()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).* is deprecated")
     warnings.filterwarnings("ignore", message="'set_vital' is deprecated")
     # Every run has a folder of its own, and so has one that goes on from another's checkpoint.
