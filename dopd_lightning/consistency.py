@@ -29,6 +29,11 @@ from dopd_lightning.policies import (
 )
 from dopd_lightning.rollout import Engine, Rollout
 
+QUANTIZED_STUDENT = (
+    "student.quantization: quantized weights cannot learn; load the student whole, or adapters on a base in bfloat16 "
+    "(student=lora student.dtype=bfloat16); quantization is for teacher and reference"
+)
+
 
 def check_makers(optimizer: object, scheduler: object) -> None:
     """Refuse an optimizer or scheduler that is made already: the module makes them, of the student's weights.
@@ -154,17 +159,14 @@ def check_policies(
                 "load_lora_policy, or put them inside the model with its own add_adapter(config)"
             )
         if role == "student" and getattr(policy, "hf_quantizer", None) is not None:
-            raise ConfigError(
-                "student.quantization: quantized weights cannot learn; load the student whole, or adapters on a base "
-                "in bfloat16 (student=lora student.dtype=bfloat16); quantization is for teacher and reference"
-            )
+            raise ConfigError(QUANTIZED_STUDENT)
         for other in list(policies)[:number]:
             _check_two_models(role, policy, other, policies[other])
         if role != "student" and (tokenizers.get(role) is not None or policy.name_or_path):
             # A model built in memory has no tokenizer of its own: the vocabulary sizes are all that can be compared.
             found[role] = tokenizer_of(policy, tokenizers.get(role))
             check_same_tokenizer(tokenizer, found[role], role)
-    size = shared_vocabulary_size(tokenizer, policies)
+    size = shared_vocabulary_size(tokenizer, {role: policy.config for role, policy in policies.items()})
     check_top_k(fusion, tokenizer)
     return size, found
 
@@ -271,15 +273,33 @@ def check_trainer(trainer: L.Trainer, reduction: str, reference: Reference) -> N
         )
     changes = [each for each in trainer.callbacks if isinstance(each, GradientAccumulationScheduler)]  # type: ignore[attr-defined]
     accumulate = max([trainer.accumulate_grad_batches, *(max(each.scheduling.values()) for each in changes)])
-    if reduction == "token" and accumulate > 1:
+    check_reduction(reduction, accumulate)
+    for weight in reference.averages:
+        check_average(weight.dtype)
+
+
+def check_reduction(reduction: str, accumulate_grad_batches: int) -> None:
+    """Refuse a mean over tokens under gradient accumulation.
+
+    Raises:
+        ConfigError: naming both settings.
+    """
+    if reduction == "token" and accumulate_grad_batches > 1:
         raise ConfigError(
-            f"reduction: 'token' with accumulate_grad_batches={accumulate} would be a mean of the "
+            f"reduction: 'token' with accumulate_grad_batches={accumulate_grad_batches} would be a mean of the "
             "micro-batches' means; use reduction='rollout', or larger batches without accumulation"
         )
-    dtypes = {weight.dtype for weight in reference.averages} - {torch.float32}
-    if dtypes:
+
+
+def check_average(dtype: torch.dtype) -> None:
+    """Refuse to keep a moving average of the student in low precision.
+
+    Raises:
+        ConfigError: for any but float32.
+    """
+    if dtype != torch.float32:
         raise ConfigError(
-            f"reference.kind: an 'ema' in {dtypes.pop()} does not move, since its small steps are rounded away; use "
+            f"reference.kind: an 'ema' in {dtype} does not move, since its small steps are rounded away; use "
             "precision bf16-mixed or 32-true, or another reference"
         )
 

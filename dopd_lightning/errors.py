@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Collection
+from numbers import Real
 from typing import TypeVar
 
 Choice = TypeVar("Choice", bound=str)
@@ -56,20 +59,23 @@ def check_range(
     above: float | None = None,
     below: float | None = None,
 ) -> float:
-    """Return ``value`` if it lies in the range.
+    """Return ``value`` if it is a finite number in the range.
 
     Raises:
         ConfigError: otherwise, stating the range.
     """
-    bounds = []
-    if at_least is not None:
-        bounds.append((value >= at_least, f"at least {at_least}"))
-    if above is not None:
-        bounds.append((value > above, f"above {above}"))
-    if at_most is not None:
-        bounds.append((value <= at_most, f"at most {at_most}"))
-    if below is not None:
-        bounds.append((value < below, f"below {below}"))
-    if not all(holds for holds, _ in bounds):
-        raise ConfigError(f"{setting}: {value!r} must be {' and '.join(text for _, text in bounds)}")
+    bounds = [
+        (words, holds, bound)
+        for words, holds, bound in (
+            ("at least", operator.ge, at_least),
+            ("above", operator.gt, above),
+            ("at most", operator.le, at_most),
+            ("below", operator.lt, below),
+        )
+        if bound is not None
+    ]
+    number = isinstance(value, Real) and not isinstance(value, bool) and abs(value) < math.inf
+    if not number or not all(holds(value, bound) for _, holds, bound in bounds):
+        right = [*([] if number else ["a finite number"]), *(f"{words} {bound}" for words, _, bound in bounds)]
+        raise ConfigError(f"{setting}: {value!r} must be {' and '.join(right)}")
     return value

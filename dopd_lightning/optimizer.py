@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from dopd_lightning.errors import check_range
+
 
 def adamw(
     parameters: Iterable[nn.Parameter],
@@ -19,7 +21,15 @@ def adamw(
     """AdamW that decays matrices only: norms and biases (one dimension) are left alone.
 
     The default ``lr`` is the paper's (DOPD, Sec. 4.1).
+
+    Raises:
+        ConfigError: for a value out of range.
     """
+    for name, value in {"lr": lr, "weight_decay": weight_decay}.items():
+        check_range(name, value, at_least=0)
+    for name, value in {"beta1": beta1, "beta2": beta2}.items():
+        check_range(name, value, at_least=0, below=1)
+    check_range("eps", eps, above=0)
     parameters = list(parameters)
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},

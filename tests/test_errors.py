@@ -22,7 +22,11 @@ def test_a_choice_passes_or_the_choices_are_listed():
         (0, {"above": 0, "at_most": 1}, "x: 0 must be above 0 and at most 1"),
         (1.5, {"above": 0, "at_most": 1}, "x: 1.5 must be above 0 and at most 1"),
         (1, {"above": 0, "below": 1}, "x: 1 must be above 0 and below 1"),
-        (float("nan"), {"at_least": 0}, "x: nan must be at least 0"),
+        (float("nan"), {"at_least": 0}, "x: nan must be a finite number and at least 0"),
+        (float("inf"), {"above": 0}, "x: inf must be a finite number and above 0"),
+        ("1", {"above": 0}, "x: '1' must be a finite number and above 0"),
+        (None, {"at_least": 1}, "x: None must be a finite number and at least 1"),
+        (True, {"at_least": 0}, "x: True must be a finite number and at least 0"),
     ],
 )
 def test_a_number_out_of_range(value, bounds, expected):
@@ -32,6 +36,7 @@ def test_a_number_out_of_range(value, bounds, expected):
 
 def test_bounds_belong_to_the_range_unless_they_are_above_or_below():
     assert check_range("x", 0, at_least=0, at_most=0) == 0
+    assert check_range("x", 10**400, at_least=0) == 10**400
 
 
 def test_a_missing_extra_is_named_with_the_command_that_installs_it_from_a_checkout():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,26 +9,52 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
+from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, SchedulerType
 
 from dopd_lightning.callbacks import ContinuedLogs
+from dopd_lightning.cli.first_examples import check_completions, check_scores
 from dopd_lightning.cli.loggers import dispensable
 from dopd_lightning.cli.make import complaints_name, make
+from dopd_lightning.cli.policy_nodes import SOURCES, check_policy_nodes, is_base
 from dopd_lightning.cli.resume import KeepConfig
 from dopd_lightning.cli.summary import Tally
-from dopd_lightning.consistency import check_settings, check_teacher_given, check_top_k, room_for_prompt
-from dopd_lightning.data import DOPDDataModule, PromptFormat
-from dopd_lightning.errors import ConfigError, check_range
+from dopd_lightning.cli.trainer import answered_sets, check_amounts, check_fit, make_trainer
+from dopd_lightning.cli.wandb_account import check_wandb
+from dopd_lightning.consistency import (
+    check_reduction,
+    check_settings,
+    check_teacher_given,
+    check_top_k,
+    room_for_prompt,
+)
+from dopd_lightning.data import DOPDDataModule, PromptFormat, get_verifier
+from dopd_lightning.errors import ConfigError, check_choice, check_range
 from dopd_lightning.module import DOPDModule
-from dopd_lightning.policies import check_same_tokenizer, load_config, load_tokenizer, new_policy, new_tokenizer
+from dopd_lightning.policies import (
+    check_same_tokenizer,
+    load_config,
+    load_tokenizer,
+    new_policy,
+    new_tokenizer,
+    shared_vocabulary_size,
+)
 from dopd_lightning.rollout import Engine, Rollout, TransformersEngine
 
 _SETS = ("train", "val", "test", "predict")
-_SOURCES = {"teacher": "teacher", "reference": "reference.model"}
-"""Where a source's model stands in the configuration."""
+_TELLS = {
+    "fusion": "needs",
+    "rollout": "sampling",
+    "engine": "generate",
+    "prompt_format": "select",
+    "privileged": "evaluation",
+    "reference": "kind",
+}
+"""What the object of a group has, whoever wrote its class."""
+_SCHEDULERS = {kind.value for kind in SchedulerType} - {"reduce_lr_on_plateau"}  # which asks for a metric at each step
 _EXAMPLES_FOR_TOKENIZER = 2000
 
 
@@ -57,27 +82,35 @@ def build(config: DictConfig) -> Run:
     """
     reference_is_model = OmegaConf.select(config, "reference.kind") == "model"
     parts = {
-        key: make(config, key)
+        key: _part(config, key)
         for key in ("fusion", "rollout", "prompt_format", "privileged", "optimizer", "scheduler", "reference")
         if not (key == "reference" and reference_is_model)
     }
     # A partial: Hydra would turn dataclasses among the arguments into configuration.
     module = make(config, "module", _partial_=True)
     # An export writes no responses, and needs no server to be there.
-    parts["engine"] = TransformersEngine() if config.stage == "export" else make(config, "engine")
+    parts["engine"] = TransformersEngine() if config.stage == "export" else _part(config, "engine")
     with complaints_name(config, "module"):
         settings = {
             name: module.keywords[name] for name in ("reduction", "loss_temperature", "loss_memory", "verifier")
         }
         check_settings(**settings, fusion=parts["fusion"], rollout=parts["rollout"])
+        if config.stage == "fit":
+            check_reduction(settings["reduction"], config.trainer.get("accumulate_grad_batches", 1))
+    check_policy_nodes(config)
     check_teacher_given(config.teacher or None, parts["fusion"], parts["rollout"])
-    _try_optimizer(parts["optimizer"], parts["scheduler"])
+    _try_optimizer(config, parts["optimizer"], parts["scheduler"])
     data = _data(config)
     trainer = _trainer(config, data)
+    if config.stage == "fit":
+        check_completions(parts["rollout"], data)
+    if config.stage != "predict":
+        with complaints_name(config, "module"):
+            check_scores(answered_sets(config), get_verifier(settings["verifier"]), data)
     tokenizer = _tokenizer(config, data, parts["prompt_format"])
     check_top_k(parts["fusion"], tokenizer)
     parts |= _other_tokenizers(config, tokenizer)
-    room = _room_for_prompt(config, parts["rollout"], parts["engine"])
+    room = _room_for_prompt(config, parts["rollout"], parts["engine"], tokenizer)
     if config.stage != "export":
         with complaints_name(config, "prompt_format"):
             data.check_prompts(parts["prompt_format"], tokenizer, room)
@@ -89,51 +122,63 @@ def build(config: DictConfig) -> Run:
         return Run(config, module(student=student, teacher=teacher, tokenizer=tokenizer, **parts), data, trainer)
 
 
-def make_trainer(config: DictConfig, **arguments: Any) -> L.Trainer:
-    """The Trainer; Lightning's own complaints about its flags come with the key ``trainer``."""
-    _check_strategy(config)
-    with warnings.catch_warnings():
-        # Lightning would warn and go on in bfloat16, and the saved configuration would not be of this run.
-        warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
-        trainer: L.Trainer = make(config, "trainer", **arguments)
-    precision = config.trainer.get("precision")
-    if str(precision) in ("16", "16-mixed") and trainer.precision != "16-mixed":
-        raise ConfigError(
-            f"trainer.precision: {precision!r} needs a GPU; choose precision=bf16-mixed or precision=32-true"
-        )
-    return trainer
+def _part(config: DictConfig, key: str) -> Any:
+    """The object of a group that the module is given, which has to be of that kind."""
+    made = make(config, key)
+    if not hasattr(made, _TELLS.get(key, "__class__")):
+        target = OmegaConf.select(config, f"{key}._target_")
+        raise ConfigError(f"{key}: {target} makes a {type(made).__name__}, which is no {key}: it has no {_TELLS[key]}")
+    return made
 
 
-def _check_strategy(config: DictConfig) -> None:
-    """What Lightning refuses in other words, or not at all."""
-    strategy, precision = config.trainer.strategy, str(config.trainer.get("precision"))
-    sharded = not isinstance(strategy, str)
-    if not sharded and strategy.startswith(("fsdp", "deepspeed")):
-        raise ConfigError(
-            f"trainer.strategy: {strategy!r} is not supported: heads are read, and generation runs, as FSDP2 shards; "
-            "use the config group, strategy=fsdp"
-        )
-    if sharded and precision.startswith("16"):
-        raise ConfigError(
-            f"trainer.precision: {precision!r} scales losses, which FSDP2's sharded gradients do not go with; use "
-            "precision=bf16-mixed, or strategy=ddp"
-        )
+def _named(config: DictConfig, group: str, kind: type) -> dict[str, Any]:
+    """The objects of a group of named nodes, by name, those set to null left out."""
+    made = {
+        name: make(config, f"{group}.{name}") for name, node in (config.get(group) or {}).items() if node is not None
+    }
+    for name, part in made.items():
+        if not isinstance(part, kind):
+            target = config[group][name]["_target_"]
+            raise ConfigError(f"{group}.{name}: {target} makes a {type(part).__name__}, which is no {kind.__name__}")
+        folder = config[group][name].get("folder")
+        if folder is not None:
+            _check_folder(f"{group}.{name}.folder", Path(folder))
+    return made
 
 
-def _named(config: DictConfig, group: str) -> list[Any]:
-    """The objects of a group of named nodes, those set to null left out."""
-    return [make(config, f"{group}.{name}") for name, node in (config.get(group) or {}).items() if node is not None]
+def _check_folder(key: str, folder: Path) -> None:
+    """What is written only at the end finds a folder then, or room to make one."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{key}: {str(folder)!r} cannot be a folder: {str(there)!r} is a file; choose another place")
 
 
-def _try_optimizer(optimizer: Any, scheduler: Any) -> None:
+def _try_optimizer(config: DictConfig, optimizer: Any, scheduler: Any) -> None:
     """Make both for a single parameter: what they refuse shows before a model loads."""
+    for key, made in (("optimizer", optimizer), ("scheduler", scheduler)):
+        if not callable(made):
+            raise ConfigError(f"{key}: {type(made).__name__} cannot be called; set {key}._partial_ to true")
+    for name in ("lr", "weight_decay", "momentum"):  # of torch's optimizers, which take the wrong sign or say little
+        if config.optimizer.get(name) is not None:
+            check_range(f"optimizer.{name}", config.optimizer[name], at_least=0)
+    if config.scheduler["_target_"] == "transformers.get_scheduler":
+        check_choice("scheduler.name", config.scheduler.get("name"), _SCHEDULERS)
+    if config.scheduler.get("num_warmup_steps") is not None:
+        check_range("scheduler.num_warmup_steps", config.scheduler.num_warmup_steps, at_least=0)
+    key = "optimizer"
     try:
-        key = "optimizer"
-        tried = optimizer([nn.Parameter(torch.zeros(1, 1))])
+        with complaints_name(config, key):
+            tried = optimizer([nn.Parameter(torch.zeros(1, 1))])
+            if not isinstance(tried, torch.optim.Optimizer):
+                raise ConfigError(f"_target_: it makes a {type(tried).__name__}, and no optimizer")
         key = "scheduler"
-        scheduler(optimizer=tried, num_training_steps=1)
-    except (TypeError, ValueError) as error:
+        made = scheduler(optimizer=tried, num_training_steps=1)
+    except (TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"{key}: {error}") from error
+    if not hasattr(made, "step"):
+        raise ConfigError(f"scheduler: {type(made).__name__} is no scheduler: it has no step")
 
 
 def _data(config: DictConfig) -> DOPDDataModule:
@@ -169,7 +214,11 @@ def _data(config: DictConfig) -> DOPDDataModule:
 
 def _trainer(config: DictConfig, data: DOPDDataModule) -> L.Trainer:
     """The run's Trainer, with what is configured and nothing that Lightning would add."""
-    logger, callbacks = list(map(dispensable, _named(config, "logger"))), _named(config, "callbacks")
+    loggers, callbacks = _named(config, "logger", Logger), [*_named(config, "callbacks", Callback).values()]
+    for name, logger in loggers.items():
+        if isinstance(logger, WandbLogger):
+            with complaints_name(config, f"logger.{name}"):
+                check_wandb(logger)
     if not config.trainer.get("enable_progress_bar", True):  # one flag is to be enough
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     checkpoints = any(isinstance(callback, Checkpoint) for callback in callbacks)
@@ -180,30 +229,17 @@ def _trainer(config: DictConfig, data: DOPDDataModule) -> L.Trainer:
             no_validation["val_check_interval"] = None  # Lightning would refuse one above the batches of an epoch
     trainer = make_trainer(
         config,
-        logger=logger,
+        logger=[dispensable(logger) for logger in loggers.values()],
         callbacks=[*callbacks, KeepConfig(config), ContinuedLogs(), Tally()],
         enable_checkpointing=checkpoints,
         **no_validation,
     )
+    check_amounts(config, trainer, data)
     if config.stage == "fit":
-        _check_fit(config, trainer, data)
+        check_fit(config, trainer, data)
+    if config.stage == "predict" and trainer.world_size > 1:
+        raise ConfigError(f"trainer.devices: predict writes one file on one device, not on {trainer.world_size}")
     return trainer
-
-
-def _check_fit(config: DictConfig, trainer: L.Trainer, data: DOPDDataModule) -> None:
-    """What Lightning would say only after the models have loaded and been evaluated."""
-    if not trainer.loggers and any(isinstance(callback, LearningRateMonitor) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-        raise ConfigError("callbacks.lr_monitor: there is no logger to log to; choose one, such as logger=csv")
-    if trainer.max_epochs == -1 and trainer.max_steps == -1:
-        raise ConfigError("trainer.max_steps: -1, with max_epochs=-1, never ends; give one of them")
-    check_range("trainer.accumulate_grad_batches", trainer.accumulate_grad_batches, at_least=1)
-    interval = None if data.sets["val"] is None else config.trainer.val_check_interval
-    batches = len(data.sets["train"]) // (data.batch_size * trainer.world_size)
-    if isinstance(interval, int) and interval > batches and trainer.check_val_every_n_epoch is not None:
-        raise ConfigError(
-            f"trainer.val_check_interval: {interval} is above the {batches} batches of an epoch; lower it, or count "
-            "across epochs with trainer.check_val_every_n_epoch=null"
-        )
 
 
 def _tokenizer(config: DictConfig, data: DOPDDataModule, prompt_format: PromptFormat) -> PreTrainedTokenizerBase:
@@ -213,7 +249,8 @@ def _tokenizer(config: DictConfig, data: DOPDDataModule, prompt_format: PromptFo
     if config.student.tokenizer is not None:
         with complaints_name(config, "student"):
             return load_tokenizer(config.student.tokenizer)
-    return new_tokenizer(_training_texts(data, prompt_format), config.student.vocabulary_size)
+    with complaints_name(config, "student"):
+        return new_tokenizer(_training_texts(data, prompt_format), config.student.vocabulary_size)
 
 
 def _load_tokenizer(config: DictConfig, key: str) -> PreTrainedTokenizerBase:
@@ -252,19 +289,14 @@ def _teacher(config: DictConfig, student: PreTrainedModel) -> PreTrainedModel | 
     if not config.teacher:
         return None
     made = make(config, "teacher")
-    teacher: PreTrainedModel = made(student) if _is_base(config) else made
+    teacher: PreTrainedModel = made(student) if is_base(config) else made
     return teacher
-
-
-def _is_base(config: DictConfig) -> bool:
-    """Whether the teacher is made of the student, and so is no model to look for."""
-    return bool(config.teacher) and "name" not in config.teacher
 
 
 def _other_tokenizers(config: DictConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, PreTrainedTokenizerBase]:
     """Those of teacher and reference, as arguments of the module; compared before any weights are read."""
-    found = {"teacher_tokenizer": tokenizer} if _is_base(config) else {}
-    for role, key in _SOURCES.items():
+    found = {"teacher_tokenizer": tokenizer} if is_base(config) else {}
+    for role, key in SOURCES.items():
         if OmegaConf.select(config, f"{key}.name"):
             found[f"{role}_tokenizer"] = _load_tokenizer(config, key)
             with complaints_name(config, key):
@@ -272,13 +304,14 @@ def _other_tokenizers(config: DictConfig, tokenizer: PreTrainedTokenizerBase) ->
     return found
 
 
-def _room_for_prompt(config: DictConfig, rollout: Rollout, engine: Engine) -> int:
+def _room_for_prompt(config: DictConfig, rollout: Rollout, engine: Engine, tokenizer: PreTrainedTokenizerBase) -> int:
     """What the positions of the pretrained policies and the engine leave for a prompt, by their configs alone."""
     configs = {}
     student = {} if "architecture" in config.student else {"student": "student"}
-    for role, key in {**student, **_SOURCES}.items():
+    for role, key in {**student, **SOURCES}.items():
         if OmegaConf.select(config, f"{key}.name"):
             with complaints_name(config, key):
                 configs[role] = load_config(**_where(config, key))
+    shared_vocabulary_size(tokenizer, configs)
     with complaints_name(config, "engine"):
         return room_for_prompt(configs, rollout, engine)

@@ -31,7 +31,7 @@ _began = time.time()
 def sentence_of(error: BaseException) -> str | None:
     """Return what to tell the user instead of a traceback; None for an error that no user can mend."""
     if isinstance(error, _SAID_IN_A_SENTENCE):
-        return str(error)
+        return " ".join(str(error).split())
     if isinstance(error, ProcessRaisedException):  # of strategy=ddp_spawn: a process's traceback as text
         for kind in _SAID_IN_A_SENTENCE:
             _, found, sentence = str(error).rpartition(f"\n{kind.__module__}.{kind.__qualname__}: ")

@@ -16,13 +16,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from dopd_lightning.callbacks import ExportStudent, save_student
 from dopd_lightning.cli.absent import fill_absent
-from dopd_lightning.cli.build import Run, build, make_trainer
+from dopd_lightning.cli.build import Run, build
 from dopd_lightning.cli.compare import compare
-from dopd_lightning.cli.make import check_complete
+from dopd_lightning.cli.make import check_complete, references_named
 from dopd_lightning.cli.own_folder import check_nothing_is_lost, clear_killed_attempts, own_folder
+from dopd_lightning.cli.own_keys import check_own_keys
 from dopd_lightning.cli.privilege import privilege
 from dopd_lightning.cli.resume import check_same_run, checkpoints_of, load_first
 from dopd_lightning.cli.summary import Summary, at_max_epochs, take_tally, write_config
+from dopd_lightning.cli.trainer import make_trainer
 from dopd_lightning.errors import ConfigError, check_choice
 from dopd_lightning.files import json_line, write_whole
 from dopd_lightning.loggers import CSVLogger, continue_loggers
@@ -38,21 +40,19 @@ def run_stage(config: DictConfig) -> float | None:
     Raises:
         ConfigError, DataError: before models load where that is possible.
     """
-    if config.stage == "compare":  # before models and data are asked for
-        compare(config)
-        return None
-    if config.stage == "privilege":
-        _check_seed(config)
-        privilege(config)
-        return None
-    fill_absent(config)
-    check_complete(config)
-    stage = _STAGES[check_choice("stage", config.stage, [*_STAGES, "privilege", "compare"])]
-    _check_seed(config)
-    if config.stage == "export" and config.ckpt_path is None:
-        raise ConfigError("ckpt_path: stage=export needs the checkpoint to export; give ckpt_path=<file>.ckpt")
-    with own_folder(config):
-        return _run(stage, config)
+    with references_named():
+        stage = check_choice("stage", config.stage, [*_STAGES, *_WITHOUT_POLICIES])
+        if stage in _WITHOUT_POLICIES:  # models need not be there
+            check_own_keys(config)
+            _WITHOUT_POLICIES[stage](config)
+            return None
+        fill_absent(config)
+        check_complete(config)
+        check_own_keys(config)
+        if config.stage == "export" and config.ckpt_path is None:
+            raise ConfigError("ckpt_path: stage=export needs the checkpoint to export; give ckpt_path=<file>.ckpt")
+        with own_folder(config):
+            return _run(_STAGES[stage], config)
 
 
 def _run(stage: Callable[[Run], Metrics], config: DictConfig) -> float | None:
@@ -85,11 +85,6 @@ def _run(stage: Callable[[Run], Metrics], config: DictConfig) -> float | None:
         near = get_close_matches(str(config.objective), metrics, n=3, cutoff=0)
         log.warning("objective: this run measured no %r; nearest to it is %s", config.objective, " or ".join(near))
     return metrics.get(config.objective)
-
-
-def _check_seed(config: DictConfig) -> None:
-    if type(config.seed) is not int or not 0 <= config.seed < 2**32:
-        raise ConfigError(f"seed: {config.seed!r} must be a whole number from 0 to {2**32 - 1}")
 
 
 def fit(run: Run) -> Metrics:
@@ -140,8 +135,6 @@ def test(run: Run) -> Metrics:
 
 def predict(run: Run) -> Metrics:
     """Answers to the prompts of ``data.predict``, one JSON object a line in ``predictions.jsonl``."""
-    if run.trainer.world_size > 1:
-        raise ConfigError(f"trainer.devices: predict writes one file on one device, not on {run.trainer.world_size}")
     batches = run.trainer.predict(run.module, run.data, ckpt_path=run.config.ckpt_path, weights_only=True) or []
     path = run.folder / "predictions.jsonl"
     write_whole(path, b"".join(json_line(row) for batch in batches for row in batch), "the predictions")
@@ -195,3 +188,5 @@ _STAGES: dict[str, Callable[[Run], Metrics]] = {
     "predict": predict,
     "export": export,
 }
+
+_WITHOUT_POLICIES: dict[str, Callable[[DictConfig], None]] = {"privilege": privilege, "compare": compare}

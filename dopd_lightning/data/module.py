@@ -66,7 +66,9 @@ class DOPDDataModule(L.LightningDataModule):
         super().__init__()
         self.sets: dict[str, Any] = {"train": train, "val": val, "test": test, "predict": predict}
         self.batch_size = int(check_range("batch_size", batch_size, at_least=1))
-        self.eval_batch_size = int(check_range("eval_batch_size", eval_batch_size or batch_size, at_least=1))
+        self.eval_batch_size = int(
+            check_range("eval_batch_size", batch_size if eval_batch_size is None else eval_batch_size, at_least=1)
+        )
         self.num_workers = int(check_range("num_workers", num_workers, at_least=0))
         self.seed = seed
         for name, examples in self.sets.items():

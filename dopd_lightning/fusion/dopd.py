@@ -85,6 +85,10 @@ class DOPD:
             check_choice("regimes", name, tuple(Regime.__members__))
         if not self.regimes:
             raise ConfigError(f"regimes: none is named; choose among {', '.join(Regime.__members__)}")
+        if not any(row.weight for regime, row in self._table.items() if regime.name in self.regimes):
+            raise ConfigError(
+                f"beta_light: {self.beta_light}, with beta_weak={self.beta_weak}: no token would be taught"
+            )
         if self.divergence is not None:
             check_choice("divergence", self.divergence, get_args(Kind))
         if self.support is not None:

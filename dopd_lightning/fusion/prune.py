@@ -36,7 +36,7 @@ class Prune(UniformDivergence):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("drop", self.drop, ("top", "bottom", "random"))
-        check_range("fraction", self.fraction, at_least=0, at_most=1)
+        check_range("fraction", self.fraction, at_least=0, below=1)  # at 1 no token is left
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
         gap = statistics.gap[statistics.mask]

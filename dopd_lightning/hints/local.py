@@ -17,6 +17,7 @@ from dopd_lightning.ends import ends_of
 from dopd_lightning.errors import ConfigError, check_range
 from dopd_lightning.hints.writer import Failure, Replies, Reply, Tokens, Write, said
 from dopd_lightning.policies import (
+    check_loading,
     freeze,
     load_config,
     load_policy,
@@ -62,6 +63,7 @@ class LocalWriter:
 
     def __post_init__(self) -> None:
         check_range("batch_size", self.batch_size, at_least=1)
+        check_loading(self.dtype, self.quantization, self.attn_implementation)
         self._sampling = Sampling(max_new_tokens=self.max_new_tokens, temperature=self.temperature, top_p=self.top_p)
         self._format = PromptFormat(chat_template_kwargs=self.chat_template_kwargs)
         if self.device == "auto":
@@ -133,7 +135,7 @@ class LocalWriter:
             self._sampling,
             eos_ids=eos_ids,
             pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos_ids[0],
-            vocabulary_size=shared_vocabulary_size(tokenizer, {"writer": model}),
+            vocabulary_size=shared_vocabulary_size(tokenizer, {"writer": model.config}),
         )
         for (n, prompt), ids in zip(prompts.items(), written, strict=True):
             tokens = Tokens(len(prompt), len(ids))

@@ -1,6 +1,13 @@
 """The models that speak: loading and building them, freezing the sources, comparing their vocabularies."""
 
-from dopd_lightning.policies.loading import load_config, load_policy, load_tokenizer, new_policy, tokenizer_of
+from dopd_lightning.policies.loading import (
+    check_loading,
+    load_config,
+    load_policy,
+    load_tokenizer,
+    new_policy,
+    tokenizer_of,
+)
 from dopd_lightning.policies.lora import base_of, has_adapters, load_lora_policy, merged
 from dopd_lightning.policies.new_tokenizer import new_tokenizer
 from dopd_lightning.policies.output_head import head_of, is_read_right
@@ -13,6 +20,7 @@ __all__ = [
     "Reference",
     "as_reference",
     "base_of",
+    "check_loading",
     "check_same_tokenizer",
     "checkpoint_activations",
     "end_of_sequence_ids",

@@ -23,6 +23,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from dopd_lightning.errors import ConfigError, check_choice, missing_extra
 from dopd_lightning.policies.weight_files import check_loaded, check_weight_files, without_loading_report
@@ -54,7 +55,7 @@ def load_policy(
         ConfigError: for another dtype or quantization, if bitsandbytes is missing, if there is no such model, it is no
             causal language model, or its files lack some of its weights.
     """
-    check_choice("dtype", dtype, _DTYPES)
+    check_loading(dtype, quantization, attn_implementation)
     quantized = None if quantization is None else _quantization_config(quantization, dtype)
     load_config(name, trust_remote_code=trust_remote_code, revision=revision)
     try:
@@ -71,15 +72,27 @@ def load_policy(
                 output_loading_info=True,
             )
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise ConfigError(f"model {os.fspath(name)!r} cannot be loaded: {error}") from error
+        raise ConfigError(f"model {os.fspath(name)!r} cannot be loaded: {_in_a_line(error)}") from error
     policy: PreTrainedModel
     policy, info = loaded
     check_loaded(policy, os.fspath(name), revision or "main", info)
     return policy
 
 
+def check_loading(dtype: str, quantization: str | None = None, attn_implementation: str | None = None) -> None:
+    """Refuse settings with which no model can be loaded; see :func:`load_policy`.
+
+    Raises:
+        ConfigError: listing the choices.
+    """
+    check_choice("dtype", dtype, _DTYPES)
+    if quantization is not None:
+        check_choice("quantization", quantization, ("int8", "int4"))
+    if attn_implementation is not None and "/" not in attn_implementation:  # a kernel's repository
+        check_choice("attn_implementation", attn_implementation, ("eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()))
+
+
 def _quantization_config(quantization: str, dtype: str) -> BitsAndBytesConfig:
-    check_choice("quantization", quantization, ("int8", "int4"))
     if any(find_spec(package) is None for package in ("bitsandbytes", "accelerate")):
         raise missing_extra(f"quantization: {quantization!r} needs bitsandbytes and accelerate", "quantized")
     # It says of each layer, at each forward pass, that it computes int8 products from float16.
@@ -109,8 +122,8 @@ def load_config(
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             os.fspath(name), trust_remote_code=trust_remote_code, revision=revision or "main"
         )
-    except (OSError, ValueError, StrictDataclassError) as error:
-        raise ConfigError(f"model {os.fspath(name)!r} cannot be loaded: {error}") from error
+    except (OSError, ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        raise ConfigError(f"model {os.fspath(name)!r} cannot be loaded: {_in_a_line(error)}") from error
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or ())
     if config.is_encoder_decoder or not (own_code or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING):
         kind = "an encoder-decoder" if config.is_encoder_decoder else "none that transformers has a language head for"
@@ -136,8 +149,8 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(
             os.fspath(name), trust_remote_code=trust_remote_code, revision=revision or "main"
         )
-    except (OSError, ValueError, StrictDataclassError) as error:
-        raise ConfigError(f"tokenizer {os.fspath(name)!r} cannot be loaded: {error}") from error
+    except (OSError, ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        raise ConfigError(f"tokenizer {os.fspath(name)!r} cannot be loaded: {_in_a_line(error)}") from error
     if not tokenizer.encode("a", add_special_tokens=False):  # transformers makes an empty one of a lone config.json
         raise ConfigError(f"tokenizer {os.fspath(name)!r} has no vocabulary; is there a tokenizer.json?")
     if tokenizer.eos_token_id is None:
@@ -189,8 +202,12 @@ def new_policy(
             torch.manual_seed(seed)
             policy: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
             return policy
-    except (TypeError, ValueError, StrictDataclassError) as error:
-        raise ConfigError(f"architecture (model_type {model_type!r}) cannot be built: {error}") from error
+    except (TypeError, ValueError, RuntimeError, StrictDataclassError) as error:
+        raise ConfigError(f"architecture (model_type {model_type!r}) cannot be built: {_in_a_line(error)}") from error
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _check_folder(name: str | os.PathLike[str], what: str) -> None:

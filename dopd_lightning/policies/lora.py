@@ -54,6 +54,8 @@ def load_lora_policy(
     check_range("r", r, at_least=1)
     check_range("alpha", alpha, above=0)
     check_range("dropout", dropout, at_least=0, at_most=1)
+    if not target_modules:
+        raise ConfigError(f"target_modules: {target_modules!r} names no layer; give names, or all-linear")
     policy = load_policy(
         name,
         dtype=dtype,

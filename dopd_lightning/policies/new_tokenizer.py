@@ -7,7 +7,12 @@ from collections.abc import Iterable
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from dopd_lightning.errors import check_range
+
 _PAD, _START, _END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+
+_ANSWER_TAGS = ("<answer>", "</answer>")
+_SMALLEST = 256 + len((_PAD, _START, _END, *_ANSWER_TAGS))
 
 # ChatML, the markup of the Qwen family, without its tools and thinking.
 _CHAT_TEMPLATE = (
@@ -27,7 +32,11 @@ def new_tokenizer(texts: Iterable[str], vocabulary_size: int = 384) -> PreTraine
     Args:
         texts: what to learn the merges from.
         vocabulary_size: number of tokens, special ones included; at least the 256 bytes and those.
+
+    Raises:
+        ConfigError: for a smaller one.
     """
+    check_range("vocabulary_size", vocabulary_size, at_least=_SMALLEST)
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -36,15 +45,14 @@ def new_tokenizer(texts: Iterable[str], vocabulary_size: int = 384) -> PreTraine
         ]
     )
     bpe.decoder = decoders.ByteLevel()
-    answer_tags = ["<answer>", "</answer>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size - len(answer_tags),
+        vocab_size=vocabulary_size - len(_ANSWER_TAGS),
         special_tokens=[_PAD, _START, _END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
-    bpe.add_tokens([AddedToken(tag, normalized=False) for tag in answer_tags])
+    bpe.add_tokens([AddedToken(tag, normalized=False) for tag in _ANSWER_TAGS])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=_END, pad_token=_PAD)  # type: ignore[no-untyped-call]
     tokenizer.chat_template = _CHAT_TEMPLATE
     return tokenizer

@@ -7,7 +7,9 @@ compare unrelated tokens, with a loss that falls all the same.
 
 from __future__ import annotations
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from collections.abc import Mapping
+
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from dopd_lightning.errors import ConfigError
 
@@ -53,19 +55,19 @@ def check_same_tokenizer(
         raise _different(other_name, f"the same text is split as {split[0]!r} for the student, {split[1]!r} for it")
 
 
-def shared_vocabulary_size(tokenizer: PreTrainedTokenizerBase, policies: dict[str, PreTrainedModel]) -> int:
+def shared_vocabulary_size(tokenizer: PreTrainedTokenizerBase, configs: Mapping[str, PreTrainedConfig]) -> int:
     """Number of real tokens: what every policy's logits are cut to before they are compared.
 
     Args:
         tokenizer: the shared one.
-        policies: by name, for the error.
+        configs: of the policies, by name.
 
     Raises:
         ConfigError: if a policy has fewer logits than the tokenizer has tokens.
     """
     size = max(tokenizer.get_vocab().values()) + 1
-    for name, policy in policies.items():
-        logits = policy.config.get_text_config().vocab_size
+    for name, config in configs.items():
+        logits = config.get_text_config().vocab_size
         if logits < size:
             raise ConfigError(
                 f"{name}: its vocabulary has {logits} tokens, but the tokenizer has {size}; is it another model's?"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import torch.distributed
 from safetensors.torch import save_file
@@ -57,8 +58,10 @@ class VLLMServerEngine:
 
     def __post_init__(self) -> None:
         check_range("timeout", self.timeout, above=0)
-        if not self.url.startswith(("http://", "https://")):
-            raise ConfigError(f"url: {self.url!r} must begin with http:// or https://, such as http://127.0.0.1:8000")
+        if not _is_address(self.url):
+            raise ConfigError(
+                f"url: {self.url!r} must begin with http:// or https:// and have a host, such as http://127.0.0.1:8000"
+            )
         check_httpx()
         self._client = partial(json_client, self.url.rstrip("/").removesuffix("/v1"), self.timeout)
 
@@ -182,3 +185,11 @@ def _responses(answer: Any, request: dict[str, Any]) -> list[tuple[list[int], li
     if len(found) != request["n"]:
         raise EngineError(f"engine: {len(found)} responses to a prompt for which {request['n']} were asked")
     return found
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False

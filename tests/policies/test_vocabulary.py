@@ -47,9 +47,13 @@ def test_the_same_text_split_in_another_way_is_shown(tokenizer):
 
 def test_the_shared_vocabulary_is_the_tokenizers_whatever_the_padding(tokenizer, make_policy):
     policies = {"student": make_policy(), "teacher": make_policy(vocab_size=len(tokenizer) + 40)}
-    assert shared_vocabulary_size(tokenizer, policies) == len(tokenizer)
+    assert shared_vocabulary_size(tokenizer, {role: policy.config for role, policy in policies.items()}) == len(
+        tokenizer
+    )
 
 
 def test_a_policy_with_fewer_logits_than_tokens_is_named(tokenizer, make_policy):
     with pytest.raises(ConfigError, match="teacher: its vocabulary has 100 tokens, but the tokenizer has"):
-        shared_vocabulary_size(tokenizer, {"student": make_policy(), "teacher": make_policy(vocab_size=100)})
+        shared_vocabulary_size(
+            tokenizer, {"student": make_policy().config, "teacher": make_policy(vocab_size=100).config}
+        )
