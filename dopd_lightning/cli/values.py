@@ -62,18 +62,29 @@ def check_arguments(key: str, node: DictConfig, callable_: Callable[..., Any], g
     Raises:
         ConfigError: naming the key of the argument.
     """
-    function: Any = callable_.__init__ if inspect.isclass(callable_) else callable_
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # of what is written in C there may be none
-        return
     for name, value in ((str(name), value) for name, value in node.items()):
-        parameter = parameters.get(name)
-        if parameter is None or parameter.kind is parameter.VAR_KEYWORD or name in given:
+        found = _parameter(callable_, name)
+        if found is None or name in given:
             continue
+        parameter, function = found
         check_value(f"{key}.{name}", value, _evaluated(parameter.annotation, function))
         if value == "" and parameter.default is parameter.empty:
             raise ConfigError(f"{key}.{name}: it is empty, and must be given")
+
+
+def _parameter(callable_: Callable[..., Any], name: str) -> tuple[inspect.Parameter, Any] | None:
+    """The parameter of that name, and the function that has it, which may be a base class's."""
+    classes: Any = callable_.__mro__ if inspect.isclass(callable_) else ()
+    for function in [each.__init__ for each in classes] or [callable_]:
+        try:
+            parameters = inspect.signature(function).parameters
+        except (TypeError, ValueError):  # of what is written in C there may be none
+            return None
+        if name in parameters:
+            return parameters[name], function
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return None
+    return None
 
 
 def _evaluated(annotation: Any, function: Any) -> Any:
