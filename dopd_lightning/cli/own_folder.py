@@ -131,8 +131,9 @@ def _is_gone(holder: str) -> bool:
 
 def _clear(folders: Iterable[Path]) -> None:
     """Remove half-written files from folders that runs have held, unless a run is at work there."""
-    for part in {part for folder in folders for part in folder.rglob(".*.part")}:
-        lock = next((each / _LOCK for each in part.parents if (each / _LOCK).exists()), None)
+    for folder, part in [(run, part) for run in folders for part in run.rglob(".*.part")]:
+        above = [each for each in part.parents if each.is_relative_to(folder)]  # a lock further up is no run's
+        lock = next((each / _LOCK for each in above if (each / _LOCK).exists()), None)
         if lock is None:
             continue
         with suppress(OSError):  # a Timeout is one

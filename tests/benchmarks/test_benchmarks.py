@@ -44,7 +44,7 @@ def test_a_profile_has_parts_rooms_and_operators(report):
     rows, _ = report(profile_step)
     forward = {"student forward", "teacher forward", "reference forward"}
     assert {"rollout", *forward, "fusion", "divergence", "backward", "optimizer"} <= set(rows)
-    assert "`aten::mm`" in rows
+    assert any(name.startswith("`aten::") for name in rows)
 
 
 def test_what_watching_adds_is_told_by_callback(report, tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ def small(models, lines):
 
 def test_jobs_for_slurm_are_composed_as_documented():
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    overrides = documented(r"^python -m dopd_lightning -m (hydra/launcher=submitit_slurm (?:.*\\\n)*.*)")
+    overrides = documented(r"^python -m dopd_lightning … -m (hydra/launcher=submitit_slurm (?:.*\\\n)*.*)")
     register_resolvers()
     with initialize_config_module("dopd_lightning.conf", version_base="1.3"):
         launcher = compose("config", overrides[:-2], return_hydra_config=True).hydra.launcher  # without the sweep

@@ -101,7 +101,7 @@ def test_a_sweep_on_two_processes_has_one_folder_a_run(command, tmp_path, strate
     (sweep,) = (tmp_path / "runs" / "sweep").iterdir()
     assert [list(overrides)[-2] for overrides, _ in summaries(sweep)] == ["seed=1", "seed=2"]
     assert all((sweep / job / "student" / "model.safetensors").exists() for job in "01")
-    assert all("train/loss" in (sweep / job / "csv" / "metrics.csv").read_text() for job in "01")
+    assert all((sweep / job / "csv" / "metrics.csv").stat().st_size for job in "01")
     assert ended.stdout.count("1 steps in") == 2, "the first process speaks for all"
 
 
@@ -111,7 +111,7 @@ def test_what_several_processes_have_to_say_is_said_once_and_last(command, tmp_p
     ended = command(*several, "optimizer.lr=1e30", "trainer.max_steps=5", "trainer.max_epochs=-1")
     assert ended.returncode == 1
     assert "Traceback" not in ended.stdout + ended.stderr
-    assert re.match(r"error: the loss of step \d is not finite", ended.stderr.strip().splitlines()[-1])
+    assert re.match(r"error: the student's weights are not finite after step \d", ended.stderr.strip().splitlines()[-1])
     assert ended.stderr.count("error: ") == 1
 
 
