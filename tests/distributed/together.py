@@ -55,6 +55,7 @@ def _together(processes: int, work: Callable[..., Any], *args: Any) -> list[Any]
         hanging = [rank for rank, member in enumerate(members) if member.is_alive()]
         for member in members:
             member.kill()
+            member.join()  # what it holds, such as the lock of a run's folder, is free before it is started once more
         crashed = [rank for rank, member in enumerate(members) if member.exitcode == -signal.SIGSEGV]
         if crashed:
             raise Crash(f"processes {crashed}")
