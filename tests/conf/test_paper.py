@@ -141,7 +141,7 @@ def fit(pair: tuple[str, str], overrides: list[str]) -> None:
     run_stage(composed(pair, *overrides))
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids="_to_".join)
+@pytest.mark.parametrize("pair", [PAIRS[0], PAIRS[-1]], ids="_to_".join)
 def test_it_runs_on_tiny_models_of_the_same_architecture(qwen3, mixture, tmp_path, pair):
     """All is as it stands but models, devices, lengths, batch and steps. Two processes share the first pair."""
     processes = 2 if pair == PAIRS[0] else 1
