@@ -12,6 +12,7 @@ comes behind ``--`` is added to it.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import random
 import signal
@@ -26,6 +27,8 @@ from typing import Any
 import torch
 
 from benchmarks.report import publish, table
+
+_OF_THE_MACHINE = ("train/tokens_per_second", "train/peak_memory")
 
 
 def attempt(name: str, folder: Path, overrides: Sequence[str], limit: float | None = None) -> bool:
@@ -53,8 +56,8 @@ def attempt(name: str, folder: Path, overrides: Sequence[str], limit: float | No
 def differences(one: Path, other: Path) -> list[str]:
     """The names of what differs at the end of two runs, given the folders of their attempts.
 
-    Compared are, bit by bit, the newest checkpoint's weights, optimizer, scheduler, data and regime counts, and the
-    summary but for its seconds.
+    Compared are, bit by bit, the newest checkpoint's weights, optimizer, scheduler, random states and regime counts,
+    the summary but for its seconds, and the rows of metrics.csv but for what measures the machine.
     """
     ends = [_end(folder) for folder in (one, other)]
     names = dict.fromkeys(name for end in ends for name in end)
@@ -67,7 +70,17 @@ def _end(folder: Path) -> dict[str, Any]:
     summary = max(folder.glob("*/summary.json"), key=lambda path: path.stat().st_mtime_ns)
     parts = ("global_step", "state_dict", "optimizer_states", "lr_schedulers", "regime_counts", "random_states")
     found = dict(_flat("checkpoint", {name: checkpoint[name] for name in parts}))
+    found |= dict(_flat("metrics.csv", _metrics(summary.parent / "csv" / "metrics.csv")))
     return found | dict(_flat("summary", {**json.loads(summary.read_text(encoding="utf-8")), "seconds": None}))
+
+
+def _metrics(file: Path) -> list[dict[str, str]]:
+    """Rows with the values that they have, in the order of steps."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = sorted(csv.DictReader(lines), key=lambda row: int(row["step"]))
+    return [
+        {name: value for name, value in row.items() if value and not name.startswith(_OF_THE_MACHINE)} for row in rows
+    ]
 
 
 def _flat(name: str, node: Any) -> Iterator[tuple[str, Any]]:

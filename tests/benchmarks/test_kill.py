@@ -30,6 +30,9 @@ def ended(folder: Path, **others: Any) -> Path:
         os.utime(path, (number, number))
     summary = {"accuracy": {"student_after": others.get("accuracy", 0.5)}, "seconds": id(folder)}
     (folder / "attempt_2" / "summary.json").write_text(json.dumps(summary))
+    (folder / "attempt_2" / "csv").mkdir()
+    rows = f"step,train/loss,train/peak_memory\n0,{others.get('loss', 0.25)},{id(folder)}\n"
+    (folder / "attempt_2" / "csv" / "metrics.csv").write_text(rows)
     return folder
 
 
@@ -40,6 +43,7 @@ def ended(folder: Path, **others: Any) -> Path:
         ({"state_dict": {"weight": torch.tensor([1.0, 1.0, 1.0000001])}}, ["checkpoint.state_dict.weight"]),
         ({"optimizer_states": []}, ["checkpoint.optimizer_states.0.state.0.exp_avg"]),
         ({"regime_counts": [1.0, 3.0]}, ["checkpoint.regime_counts.1"]),
+        ({"loss": 0.26}, ["metrics.csv.0.train/loss"]),
         ({"accuracy": 0.6}, ["summary.accuracy.student_after"]),
     ],
     ids=str,
