@@ -46,9 +46,9 @@ def test_a_step_that_leaves_them_not_finite_is_the_last(make_module, fit, exampl
         fit(module, [examples] * 3)
 
 
-def test_an_infinite_learning_rate_ends_the_run_at_its_first_step(make_module, fit, examples):
-    module = make_module(optimizer=lambda weights: adamw(weights, lr=float("inf")))
-    with pytest.raises(NonFiniteLossError, match="are not finite after step 0"):
+def test_a_learning_rate_that_blows_weights_up_ends_the_run(make_module, fit, examples):
+    module = make_module(optimizer=lambda weights: adamw(weights, lr=1e30))
+    with pytest.raises(NonFiniteLossError, match=r"are not finite after step \d"):
         fit(module, [examples] * 3)
 
 

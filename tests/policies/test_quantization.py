@@ -54,5 +54,5 @@ def test_another_number_of_bits(models):
 
 def test_without_bitsandbytes(models, monkeypatch):
     monkeypatch.setattr(loading, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"quantization: 'int8' needs bitsandbytes; .*\[quantized\]"):
+    with pytest.raises(ConfigError, match=r"quantization: 'int8' needs bitsandbytes .*\[quantized\]"):
         load_policy(models / "student", quantization="int8")
