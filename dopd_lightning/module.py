@@ -136,8 +136,6 @@ class DOPDModule(Evaluation, Resuming):
         self.teacher = load_policy(teacher) if isinstance(teacher, str | os.PathLike) else teacher
         self.reference = as_reference(reference)
         check_shared_weights(self.student, self.teacher, self.reference)
-        if self.teacher is not None:
-            freeze(self.teacher)
         self.tokenizer = tokenizer_of(self.student, tokenizer)
         policies = {"student": self.student}
         if self.teacher is not None:
@@ -147,6 +145,8 @@ class DOPDModule(Evaluation, Resuming):
         tokenizers = {"teacher": teacher_tokenizer, "reference": reference_tokenizer}
         self.vocabulary_size, found = check_policies(policies, self.tokenizer, tokenizers, self.fusion)
         check_two_sources(self.teacher, self.reference, self.student)
+        if self.teacher is not None:  # not before: what is refused stays as it was given
+            freeze(self.teacher)
         room = room_for_prompt({role: policy.config for role, policy in policies.items()}, self.rollout, self.engine)
         self.prompt_limit = min(self.prompt_format.max_tokens, room)
         self.reference.attach(self.student)

@@ -76,14 +76,17 @@ def test_so_it_does_with_the_defaults_of_the_trainer_and_the_module(processes, s
 @pytest.mark.parametrize("before", [(1, "auto"), (2, "ddp"), (2, "fsdp")], ids=str)
 @pytest.mark.parametrize("after", [(1, "auto"), (2, "ddp"), (2, "fsdp")], ids=str)
 def test_a_run_goes_on_with_another_strategy_and_on_another_number_of_processes(before, after, tmp_path):
-    """Same global batches: what differs is the order of sums. Nothing is sampled: that is drawn anew."""
-    rollout, reference = DatasetRollout(max_new_tokens=6), "ema"
-    whole = together(1, train, case_of(1, rollout=rollout, reference=reference))[0]
+    """Same global batches: what differs is the order of sums. Nothing is sampled: that is drawn anew.
+
+    The rate is constant: the first part ends by `max_steps`, which a schedule would be over.
+    """
+    same = {"rollout": DatasetRollout(max_new_tokens=6), "reference": "ema", "scheduler": None}
+    whole = together(1, train, case_of(1, **same))[0]
     (processes, strategy), path = before, str(tmp_path / "half.ckpt")
-    first = case_of(processes, strategy=strategy, rollout=rollout, reference=reference)
+    first = case_of(processes, strategy=strategy, **same)
     together(processes, train, replace(first, trainer={**SETTINGS, "max_steps": 3}, save_to=path))
     processes, strategy = after
-    second = case_of(processes, strategy=strategy, rollout=rollout, reference=reference)
+    second = case_of(processes, strategy=strategy, **same)
     for each in together(processes, train, replace(second, ckpt_path=path)):
         assert len(each["metrics"]) == 7
         for part in ("student", "reference"):
