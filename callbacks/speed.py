@@ -45,7 +45,10 @@ class Speed(Watcher):
                 self._count(outputs["record"], pl_module.device)
         if trainer.fit_loop._should_accumulate():
             return
-        rates = dict.fromkeys(_PARTS, math.nan) if self.off else self._rates()
+        rates = dict.fromkeys(_PARTS, math.nan)
+        if not self.off:
+            with self.guarded():
+                rates = self._rates()
         self._tokens = self._seconds = self._writing = 0.0
         for part, rate in rates.items():
             name = f"train/tokens_per_second{part}"
