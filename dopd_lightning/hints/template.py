@@ -95,8 +95,11 @@ class Template:
 def _read(name: str, setting: str) -> str:
     folder = files("dopd_lightning.hints") / "templates"
     own = {entry.name.removesuffix(".jinja"): entry for entry in folder.iterdir() if entry.name.endswith(".jinja")}
+    file = own.get(name) or Path(name).expanduser()
     try:
-        return (own[name] if name in own else Path(name).expanduser()).read_text(encoding="utf-8")
+        if isinstance(file, Path) and file.exists() and not file.is_file():  # a pipe would be waited for
+            raise OSError(None, "it is no regular file")
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{setting}: {name!r} cannot be read ({getattr(error, 'strerror', error)}); give the path of a Jinja file, "
