@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.fabric.utilities.rank_zero import _get_rank
 from omegaconf import DictConfig
 
 from dopd_lightning.checkpoints import read_checkpoint
@@ -100,8 +100,8 @@ def _locked(folder: Path) -> FileLock | None:
 
 
 def _is_first_process() -> bool:
-    """Tell before the processes are connected; Lightning knows no other node's by then."""
-    return not rank_zero_only.rank and int(os.environ.get("NODE_RANK") or 0) == 0  # type: ignore[attr-defined]
+    """Tell before the processes are connected, from what their launcher says now (not at Lightning's import)."""
+    return not _get_rank() and int(os.environ.get("NODE_RANK") or 0) == 0
 
 
 def _this_process() -> str:
