@@ -104,7 +104,7 @@ def _wrong_part(checkpoint: Any, to_train: bool) -> str | None:
 
 
 def _is_progress(loops: dict[str, Any], step: int) -> bool:
-    """Whether Lightning's counters are all there."""
+    """Check that Lightning's counters are all there."""
     if not isinstance(loops.get("fit_loop"), dict):
         return False
     try:

@@ -17,7 +17,7 @@ from dopd_lightning.policies import end_of_sequence_ids
 
 @dataclass(frozen=True)
 class Ends:
-    """How responses end.
+    """The tokens that end responses.
 
     Attributes:
         ids: every token that ends one, in ascending order.

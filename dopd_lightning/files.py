@@ -114,7 +114,7 @@ def _said_by_the_disk(error: Exception) -> str | None:
 
 
 def _sync(path: Path) -> None:
-    """What is in the system's buffers of a file or folder, onto the disk."""
+    """Flush the system's buffers of a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -22,7 +22,7 @@ from dopd_lightning.views import Responses, response_logits, view_of
 
 _TEXT = "A quick test: 12 + 34 = 46, and the colours of the 3 small birds in that old tree are red, green and blue."
 _LENGTHS = (37, 11)
-"""Of the two prompts. Their difference is odd: some architectures join so many tokens each into one."""
+"""Lengths of the two prompts. Their difference is odd: some architectures join several tokens into one."""
 _RESPONSE = 3
 _ROUNDING = {"float32": 5e-4, "gpu": 0.02, "low": 0.1}
 """The largest differences, as shares of the log-probabilities' spread over the vocabulary. (GPUs may round factors of

@@ -1,4 +1,4 @@
-"""What watches a run and never ends it."""
+"""Callbacks that watch a run and never end it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Watcher(L.Callback):
             warn_of(f"the callback {type(self).__name__}", error)
 
     def goes_on(self, device: torch.device) -> bool:
-        """Whether it is on in all processes; all have to ask, at the same place, and know afterwards."""
+        """Return whether it is on in all processes; all have to ask, at the same place."""
         if not self._off_everywhere:
             self._off_everywhere = bool(summed(torch.tensor(int(self.off), device=device)))
             self.off = self._off_everywhere

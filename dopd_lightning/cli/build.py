@@ -53,7 +53,7 @@ _TELLS = {
     "privileged": "evaluation",
     "reference": "kind",
 }
-"""What the object of a group has, whoever wrote its class."""
+"""An attribute that each object of a config group has, whoever wrote its class."""
 _SCHEDULERS = {kind.value for kind in SchedulerType} - {"reduce_lr_on_plateau"}  # which asks for a metric at each step
 _EXAMPLES_FOR_TOKENIZER = 2000
 
@@ -147,7 +147,7 @@ def _named(config: DictConfig, group: str, kind: type) -> dict[str, Any]:
 
 
 def _check_folder(key: str, folder: Path) -> None:
-    """What is written only at the end finds a folder then, or room to make one."""
+    """Check that a folder, which is written to at the end, exists or can be made."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise ConfigError(f"{key}: {str(folder)!r} cannot be a folder: {str(there)!r} is a file; choose another place")

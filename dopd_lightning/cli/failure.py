@@ -1,4 +1,4 @@
-"""What is said of a run that failed: once, by one of its processes, and kept in its folder."""
+"""The sentence of a run that failed: said once, by one of its processes, and kept in its folder."""
 
 from __future__ import annotations
 

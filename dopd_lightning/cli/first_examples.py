@@ -1,4 +1,4 @@
-"""Whether the examples have what the run will ask of them, tried before any model loads."""
+"""Try the first examples, before any model loads, for the fields that the run will ask of them."""
 
 from __future__ import annotations
 

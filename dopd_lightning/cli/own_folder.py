@@ -116,7 +116,7 @@ def _holder(path: Path) -> str:
 
 
 def _is_gone(holder: str) -> bool:
-    """Whether the process that a lock names was on this machine, and is no more."""
+    """Return whether the process that a lock names was on this machine and has ended."""
     words = holder.split()
     if len(words) < 4 or words[3] != socket.gethostname() or not words[1].isdecimal():
         return False

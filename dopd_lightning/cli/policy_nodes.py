@@ -1,4 +1,4 @@
-"""What the nodes of the policies and their config files tell before any weights are read."""
+"""Checks of the policies by their config nodes and config files, before any weights are read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dopd_lightning.errors import ConfigError
 from dopd_lightning.policies import check_loading
 
 SOURCES = {"teacher": "teacher", "reference": "reference.model"}
-"""Where a source's model stands in the configuration."""
+"""The config key of each source's model."""
 _OF_SCRATCH: Mapping[str, Any] = {
     "architecture": Mapping[str, Any],
     "tokenizer": str | None,
@@ -26,7 +26,7 @@ _WITHOUT_ADAPTERS = ("dopd_lightning.policies.load_policy", "dopd_lightning.poli
 
 
 def is_base(config: DictConfig) -> bool:
-    """Whether the teacher is made of the student, and so is no model to look for."""
+    """Return whether the teacher is made from the student, and is no model to load."""
     return bool(config.teacher) and "name" not in config.teacher
 
 

@@ -118,7 +118,7 @@ def check_amounts(config: DictConfig, trainer: L.Trainer, data: DOPDDataModule) 
 
 
 def _batches(name: str, trainer: L.Trainer, data: DOPDDataModule) -> int:
-    """How many each process reads in an epoch."""
+    """Number of batches that each process reads in an epoch."""
     examples = len(data.sets[name]) / trainer.world_size
     return int(examples // data.batch_size) if name == "train" else math.ceil(examples / data.eval_batch_size)
 

@@ -1,4 +1,4 @@
-"""What a value of the configuration may be: annotations of signatures, held against what was written."""
+"""Check values of the configuration against the annotations of the signatures that take them."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _names(kind: Any) -> list[str]:
-    """How a type is called in an error."""
+    """The name of a type in an error."""
     if get_origin(kind) is Literal:
         return [repr(option) for option in get_args(kind)]
     kind = get_origin(kind) or kind

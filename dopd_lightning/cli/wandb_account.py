@@ -1,4 +1,4 @@
-"""Whether Weights & Biases will take the run: it asks for a key when training begins, with the models loaded."""
+"""Check key and project of Weights & Biases, which itself asks for them only with the models loaded."""
 
 from __future__ import annotations
 

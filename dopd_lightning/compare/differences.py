@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 OF_NO_CONSEQUENCE = ("name", "stage", "ckpt_path", "runs", "objective", "evaluate", "paths", "logger", "privilege")
-"""Where a run goes, what it is called and who logs it: no part of what is learned."""
+"""Keys for place, name and logging of a run; none of them changes what is learned."""
 
 _ONLY_SHOW = {
     "callbacks": ("divergence_map", "live_console", "speed"),

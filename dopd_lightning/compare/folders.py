@@ -39,7 +39,7 @@ def find_folders(patterns: Sequence[str]) -> list[Path]:
 
 
 def _matches(pattern: Path) -> list[Path]:
-    """What a glob leads to; a leading part that is there, such as ``runs/[a]``, is no pattern."""
+    """Paths that a glob matches; a leading part that exists, such as ``runs/[a]``, is no pattern."""
     literal = next(parent for parent in pattern.parents if parent.exists())
     rest = pattern.relative_to(literal)
     return [Path(match) for match in glob(os.path.join(escape(str(literal)), rest), recursive=True)]

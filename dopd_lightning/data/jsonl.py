@@ -24,7 +24,7 @@ _OTHER_FORMATS = {
     b"\x28\xb5\x2f\xfd": "a zstd archive; unpack it",
     b"PAR1": "a Parquet file; read it with data=hub, path=parquet and data_files=…",
 }
-"""What files begin with that are none of ours."""
+"""First bytes of files in other formats."""
 
 
 class JsonlDataset(Dataset[Example]):

@@ -121,7 +121,7 @@ class PromptFormat:
         return max(len(self.token_ids(example, tokenizer, privileged)) for privileged in variants)
 
     def _length_of(self, raw: object, tokenizer: PreTrainedTokenizerBase, where: str, most: int) -> int:
-        """As :meth:`length`, of anything that a dataset may hold, in whose place errors are.
+        """Like :meth:`length`, of anything that a dataset may hold, in whose place errors are.
 
         A prompt far beyond ``most`` tokens is not tokenized, which would take minutes for a text of many megabytes: its
         length is then the fewest tokens that it can have.

@@ -87,7 +87,7 @@ class WandbLogger(ContinuedLogger, LightningWandbLogger):
         self._missing = [(each, dict(row)) for each, row in state["recent"]]
 
     def _files(self) -> list[Path]:
-        """Of all attempts that can be found: where checkpoints say, and in folders of runs beside this one's."""
+        """Files of all attempts: those that checkpoints name, and those in folders beside this run's."""
         assert self._experiment is not None
         own = Path(self._experiment.settings.sync_dir).resolve()
         folders = {Path(folder).resolve() for folder in self._folders}

@@ -147,7 +147,7 @@ def _ignored(policy: PreTrainedModel, name: str, revision: str) -> set[str]:
 
 
 def _folder(name: str, revision: str) -> Path | None:
-    """Where the files are: the folder itself, or the repository's in the cache."""
+    """The folder of the files: the one given, or the repository's in the cache."""
     if Path(name).is_dir():
         return Path(name)
     for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME):

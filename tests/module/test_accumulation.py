@@ -13,18 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from dopd_lightning.divergence import Divergence, Term
 from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.fusion import Supervision, Teacher
-
-
-def sgd(parameters):
-    return torch.optim.SGD(parameters, lr=1.0)
-
-
-def weights(policy):
-    return {name: parameter.detach().clone() for name, parameter in policy.named_parameters()}
-
-
-def distance(before, after):
-    return sum((after[name] - before[name]).square().sum() for name in before).sqrt().item()
+from tests.module.steps import distance, sgd, weights
 
 
 def test_two_accumulated_micro_batches_are_one_batch(make_module, fit, examples):

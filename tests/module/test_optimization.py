@@ -18,18 +18,7 @@ from dopd_lightning.module import DOPDModule
 from dopd_lightning.non_finite import NonFiniteLossError
 from dopd_lightning.policies import Reference
 from dopd_lightning.rollout import StudentRollout
-
-
-def sgd(parameters):
-    return torch.optim.SGD(parameters, lr=1.0)
-
-
-def weights(policy):
-    return {name: parameter.detach().clone() for name, parameter in policy.named_parameters()}
-
-
-def distance(before, after):
-    return sum((after[name] - before[name]).square().sum() for name in before).sqrt().item()
+from tests.module.steps import distance, sgd, weights
 
 
 @pytest.mark.parametrize("kind", ["student", "snapshot", "ema", "model"])
