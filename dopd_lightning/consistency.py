@@ -305,23 +305,33 @@ def check_average(dtype: torch.dtype) -> None:
 
 
 @torch.no_grad()
-def warn_of_rounding(optimizers: Sequence[Optimizer]) -> None:
-    """Say that weights in low precision will hardly move: a step that is small beside a weight is rounded away.
+def check_dtype_of_weights(optimizers: Sequence[Optimizer]) -> None:
+    """Refuse weights in float16, and warn that those in bfloat16 will hardly move.
 
-    A step of Adam and its kin has the size of the learning rate; one of SGD is mostly smaller.
+    In float16 small gradients are 0, and so is the epsilon of Adam, which divides by it. In bfloat16 a step that is
+    small beside a weight is rounded away. A step of Adam and its kin has the size of the learning rate; one of SGD is
+    mostly smaller.
+
+    Raises:
+        ConfigError: for weights in float16.
     """
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         rate = float(group.get("initial_lr", group["lr"]))
         still = total = 0
         for weight in group["params"]:
-            if weight.dtype in (torch.bfloat16, torch.float16):
+            if weight.dtype == torch.float16:
+                raise ConfigError(
+                    "student.dtype: weights in float16 cannot learn, since small gradients are 0 in it; keep them in "
+                    "float32 (student.dtype=float32, precision=16-mixed or bf16-mixed), or train adapters "
+                    "(student=lora)"
+                )
+            if weight.dtype == torch.bfloat16:
                 here = weight.to_local() if isinstance(weight, DTensor) else weight
                 still += int((here.abs() * (torch.finfo(weight.dtype).eps / 4) > rate).sum())
                 total += here.numel()
         if still > total / 2:
-            dtype = str(group["params"][0].dtype).removeprefix("torch.")
             rank_zero_warn(
-                f"the student's weights are in {dtype}, and {still / total:.0%} of them are too large to move by a "
+                f"the student's weights are in bfloat16, and {still / total:.0%} of them are too large to move by a "
                 f"step of the learning rate {rate:g}, which is rounded away: it will hardly learn. Keep them in "
                 "float32 (student.dtype=float32, precision=bf16-mixed), or train adapters (student=lora)"
             )

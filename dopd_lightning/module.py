@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.consistency import (
+    check_dtype_of_weights,
     check_makers,
     check_policies,
     check_sampled_support,
@@ -25,7 +26,6 @@ from dopd_lightning.consistency import (
     check_trainer,
     check_two_sources,
     room_for_prompt,
-    warn_of_rounding,
     warn_without_privileged_text,
 )
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
@@ -369,7 +369,7 @@ class DOPDModule(Evaluation, Resuming):
 
     def on_fit_start(self) -> None:
         check_trainer(self.trainer, self.reduction, self.reference)
-        warn_of_rounding(self.trainer.optimizers)
+        check_dtype_of_weights(self.trainer.optimizers)
         self._is_finite = False
         # from_pretrained returns eval mode, and fit does not call train(). The sources are in eval mode on purpose.
         self.train()

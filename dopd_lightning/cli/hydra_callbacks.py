@@ -13,6 +13,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from dopd_lightning.cli.failure import ERROR, several_processes
+from dopd_lightning.cli.own_keys import check_name
+from dopd_lightning.errors import ConfigError
 
 BEGAN = "DOPD_BEGAN"
 """Environment variable: when the run began. Processes that Lightning starts for it inherit it, and find its folder."""
@@ -35,6 +37,11 @@ def _make_new(config: DictConfig, mode: str) -> None:
     node = config.hydra[mode]
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     named_by_time = "${began:}" in str(OmegaConf.to_container(node, resolve=False))
+    if isinstance(name := OmegaConf.select(config, "name", throw_on_resolution_failure=False), str):
+        try:
+            check_name(name)  # other values make no folder, or one below paths.runs
+        except ConfigError as error:
+            raise SystemExit(f"\nerror: {error}") from None
     if several_processes() or not named_by_time:
         return
     for number in count():

@@ -15,15 +15,26 @@ from omegaconf import DictConfig
 from transformers.utils.logging import disable_progress_bar
 
 from dopd_lightning.callbacks import RunStopped
+from dopd_lightning.cli.choices import check_choices
 from dopd_lightning.cli.failure import is_first_to_fail, sentence_of, several_processes
 from dopd_lightning.cli.resolvers import register_resolvers
 from dopd_lightning.cli.stages import run_stage
+from dopd_lightning.errors import ConfigError
 
 register_resolvers()
 
 
+def main() -> None:
+    """Compose the configuration from the words of the command line, and run what it says."""
+    try:
+        check_choices(sys.argv[1:])
+    except ConfigError as error:
+        raise SystemExit(f"\nerror: {error}") from None
+    _run()
+
+
 @hydra.main(version_base="1.3", config_path="pkg://dopd_lightning.conf", config_name="config")
-def main(config: DictConfig) -> float | None:
+def _run(config: DictConfig) -> float | None:
     """Run one stage; the value is the objective of a sweep."""
     _silence_dependencies()
     try:

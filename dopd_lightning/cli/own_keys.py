@@ -36,8 +36,8 @@ def check_own_keys(config: DictConfig) -> None:
     """Refuse values that the command line's own code could not use, or would misunderstand.
 
     Raises:
-        ConfigError: for a key that is not there, a value of another type, an empty one, or a name that leads away from
-            ``paths.runs``.
+        ConfigError: for a key that is not there, a value of another type, an empty one, or a name as in
+            :func:`check_name`.
     """
     keys = _EVERY_STAGE if config.stage in ("privilege", "compare") else {**_EVERY_STAGE, **_RUN}
     for key, hint in keys.items():
@@ -51,9 +51,18 @@ def check_own_keys(config: DictConfig) -> None:
         _check_nodes(config, ("callbacks", "logger"))
     if type(config.seed) is not int or not 0 <= config.seed < 2**32:
         raise ConfigError(f"seed: {config.seed!r} must be a whole number from 0 to {2**32 - 1}")
-    path = PurePath(config.name)
+    check_name(config.name)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that leads away from ``paths.runs``.
+
+    Raises:
+        ConfigError: if it does.
+    """
+    path = PurePath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise ConfigError(f"name: {config.name!r} must stay below paths.runs: neither '..' nor a '/' at the start")
+        raise ConfigError(f"name: {name!r} must stay below paths.runs: neither '..' nor a '/' at the start")
 
 
 def _value(config: DictConfig, key: str) -> Any:

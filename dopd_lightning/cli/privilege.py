@@ -19,7 +19,7 @@ from rich.text import Text
 from dopd_lightning.cli.make import check_complete, complaints_name, make
 from dopd_lightning.cli.own_folder import own_folder
 from dopd_lightning.cli.summary import write_config
-from dopd_lightning.errors import ConfigError, EngineError
+from dopd_lightning.errors import ConfigError, DataError, EngineError
 from dopd_lightning.hints import KINDS, HintPipeline
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ def privilege(config: DictConfig) -> None:
     Raises:
         ConfigError, DataError: before anything is asked of a model where that is possible.
         EngineError: if the model only fails, for all rows or for many in a row.
+        DataError: at the end, if no hint passed the checks.
         SystemExit: if it was stopped by a signal, after saying how to go on.
     """
     check_complete(config, "privilege", "paths")
@@ -78,7 +79,7 @@ def _write_hints(config: DictConfig, pipeline: HintPipeline, data: Any, folder: 
         where = f"paths.output_dir={os.path.relpath(folder)}"
         log.warning("%d rows failed; the same command with %s tries them again", report.failed, where)
     if not report.kept:
-        log.warning("no row has a hint: %s says why", folder / "dropped.jsonl")
+        raise DataError(f"privilege: no row has a hint; {folder / 'dropped.jsonl'} says why of each")
 
 
 def _pipeline(config: DictConfig) -> HintPipeline:

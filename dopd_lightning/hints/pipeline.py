@@ -104,6 +104,11 @@ class HintPipeline:
         rows = [Row(index, example, _digest(example, index)) for index, example in enumerate(examples)]
         if not rows:
             raise DataError("data.train: there are no rows")
+        if self.kind == "answer" and all(answer_of(row.example) is None for row in rows):
+            raise DataError(
+                f"data.train: none of {len(rows)} rows has an 'answer', or a 'completion' that marks one, which "
+                "kind=answer gives away; columns={answer: …} says where it is"
+            )
         if self._kind.written:
             for row in rows:  # before anything is paid for
                 self._message(row)

@@ -47,6 +47,7 @@ _WHOLE: Mapping[str, bytes] = {
     "utf16": "{}\n".encode("utf-16"),
     "no_completion": b'{"prompt": "Add 1 2.", "privileged": "3", "answer": 3}\n' * 4,
     "no_answer": b'{"prompt": "Add 1 2.", "privileged": "3", "completion": "3"}\n' * 4,
+    "unanswered": b'{"prompt": "Add 1 2."}\n' * 4,
     "text_answer": b'{"prompt": "Add 1 2.", "privileged": "3", "answer": "six"}\n' * 4,
     "chat": b'{"prompt": [{"role": "user", "content": "Add 1 2."}], "privileged": "3"}\n' * 4,
     "system_only": b'{"prompt": [{"role": "system", "content": "Add 1 2."}], "privileged": "3"}\n' * 4,

@@ -162,6 +162,7 @@ def test_a_checkpoint_of_another_student_is_refused_before_anything_is_evaluated
         ("precision=8bit", ["Could not find 'precision/8bit'", "\t32-true\n"]),
         ("fusion.beta_heavy=1", ["Could not override 'fusion.beta_heavy'", "use +fusion.beta_heavy=1"]),
         ("experiment=quickstart", ["Could not override 'experiment'", "use +experiment=quickstart"]),
+        ("fusion=[magic]", ["Could not load 'fusion/magic'"]),
     ],
 )
 def test_an_unknown_choice_or_key_on_the_command_line(monkeypatch, capsys, override, said):
@@ -173,6 +174,26 @@ def test_an_unknown_choice_or_key_on_the_command_line(monkeypatch, capsys, overr
     assert "Traceback" not in message
     for part in said:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("fusion=null", "fusion: null is not one of confidence, data, dopd"),
+        ("fusion=3", "fusion: 3 is not one of confidence, data, dopd"),
+        ("fusion/method=true", "fusion/method: True is not one of "),
+        ("name=../evil", "name: '../evil' must stay below paths.runs"),
+    ],
+)
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=1,2"]], ids=["run", "sweep"])
+def test_a_mistake_that_would_make_a_folder_or_a_traceback_in_hydra(monkeypatch, tmp_path, override, message, sweep):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["dopd_lightning", *sweep, "paths.runs=below/runs", override])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    GlobalHydra.instance().clear()
+    assert ended.value.code.startswith(f"\nerror: {message}")
+    assert not any(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------------------- what is left on the console of it

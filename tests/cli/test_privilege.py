@@ -70,6 +70,14 @@ def test_a_run_in_which_every_row_failed_ends_in_an_error(configured, chat_serve
     assert len((tmp_path / "run" / "dropped.jsonl").read_text().splitlines()) == 4
 
 
+def test_so_does_one_in_which_no_hint_passed(configured, chat_server, lines, tmp_path):
+    chat_server.reply = lambda message, number: "word " * 300
+    url = f"privilege.writer.url={chat_server.url}"
+    with pytest.raises(DataError, match=r"^privilege: no row has a hint; .*/run/dropped\.jsonl says why of each"):
+        run_stage(configured("stage=privilege", f"data.train.path={lines}", url, bare=True))
+    assert len((tmp_path / "run" / "dropped.jsonl").read_text().splitlines()) == 4
+
+
 def test_from_prompts_to_hints_by_a_model_in_this_process(staged, make_policy, tokenizer, tmp_path, lines):
     policy = make_policy(5)
     policy.generation_config.eos_token_id = [*range(3, 280, 2), tokenizer.eos_token_id]

@@ -67,6 +67,11 @@ def test_a_student_that_its_learning_rate_does_not_move_is_told_so(make_module, 
         fit(module, [examples])
 
 
+def test_a_student_in_float16_is_refused(make_module, make_policy, fit, examples):
+    with pytest.raises(ConfigError, match=r"student\.dtype: weights in float16 cannot learn"):
+        fit(make_module(make_policy(0).half()), [examples])
+
+
 def test_true_low_precision_is_told_so_too(make_module, fit, examples):
     with pytest.warns(UserWarning, match="weights are in bfloat16"):
         fit(make_module(), [examples], precision="bf16-true")
