@@ -22,6 +22,12 @@ from dopd_lightning.errors import ConfigError
 log = logging.getLogger(__name__)
 
 _LOCK = ".lock"
+_LEFT = {
+    "fit": ("summary.json", "checkpoints/step=*.ckpt"),
+    "predict": ("predictions.jsonl",),
+    "export": ("student",),
+}
+"""What each stage leaves in its folder that could not be had again without the time it took."""
 _ORPHANS = 10.0
 """Seconds that the processes of a run whose first process was killed may take to end; they hold its lock, too."""
 
@@ -58,19 +64,18 @@ def own_folder(config: DictConfig) -> Iterator[Path]:
             lock.release()
 
 
-def check_nothing_is_lost(folder: Path) -> None:
-    """Refuse to begin a run in a folder with the checkpoints or the summary of another.
+def check_nothing_is_lost(folder: Path, stage: str) -> None:
+    """Refuse to run a stage in a folder that has the results of another run of it.
 
     Raises:
         ConfigError: naming what is there.
     """
-    found = [
-        path for path in (folder / "summary.json", *sorted(folder.glob("checkpoints/step=*.ckpt"))) if _whole(path)
-    ]
+    found = [path for pattern in _LEFT.get(stage, ()) for path in sorted(folder.glob(pattern)) if _whole(path)]
     if found:
+        go_on = ", or go on with that run (ckpt_path=auto, and its configuration)" if stage == "fit" else ""
         raise ConfigError(
             f"paths.output_dir: {str(folder)!r} has {found[0].relative_to(folder)} of another run, which this one "
-            "would overwrite; choose another folder, or go on with that run (ckpt_path=auto, and its configuration)"
+            f"would overwrite; choose another folder{go_on}"
         )
 
 

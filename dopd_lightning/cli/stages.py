@@ -60,8 +60,8 @@ def _run(stage: Callable[[Run], Metrics], config: DictConfig) -> float | None:
         clear_killed_attempts([Path(config.paths.runs) / config.name])
     candidates = checkpoints_of(config)
     first = next(candidates, None)  # what is wrong with it is said before models load
-    if first is None and config.stage == "fit":
-        check_nothing_is_lost(Path(config.paths.output_dir))
+    if first is None or config.stage != "fit":
+        check_nothing_is_lost(Path(config.paths.output_dir), config.stage)
     L.seed_everything(config.seed, workers=True, verbose=False)
     run = build(config)
     found = None if first is None else load_first(run.module, chain([first], candidates), config)

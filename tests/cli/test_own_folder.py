@@ -74,7 +74,17 @@ def test_a_run_is_not_begun_over_another(configured, tmp_path):
         run_stage(configured("optimizer.lr=1e-3"))
     assert {path: path.read_bytes() for path in before} == before
 
+
+def test_nor_an_export_or_a_prediction(configured, tmp_path):
+    run_stage(configured("callbacks.export_student=null"))
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    run_stage(configured("stage=export", f"ckpt_path={checkpoint}", sets=()))
+    export = ["stage=export", f"ckpt_path={checkpoint}"]
+    run_stage(configured(*export, sets=()))
     assert OmegaConf.load(tmp_path / "run" / "config.yaml").stage == "fit"
     assert OmegaConf.load(tmp_path / "run" / "config_export.yaml").stage == "export"
+    with pytest.raises(ConfigError, match=r"'.*run' has student of another run, which .*; choose another folder$"):
+        run_stage(configured(*export, sets=()))
+
+    run_stage(configured("stage=predict", sets=("predict",)))
+    with pytest.raises(ConfigError, match=r"'.*run' has predictions\.jsonl of another run, which"):
+        run_stage(configured("stage=predict", sets=("predict",)))
