@@ -16,9 +16,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, grammar_parser
 from omegaconf import base as omegaconf_base
 from torch import Tensor
@@ -104,8 +106,19 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-# Most of a test's time went into parsing the same interpolations again.
+# Most of a test's time went into parsing the same interpolations and the same files again.
 omegaconf_base.parse = functools.lru_cache(maxsize=None)(grammar_parser.parse)  # type: ignore[attr-defined]
+_read = ImportlibResourcesConfigSource._read_config
+_files: dict[Any, ConfigResult] = {}
+
+
+def _read_once(source: ImportlibResourcesConfigSource, file: Any) -> ConfigResult:
+    if file not in _files:
+        _files[file] = _read(source, file)
+    return copy.deepcopy(_files[file])
+
+
+ImportlibResourcesConfigSource._read_config = _read_once  # type: ignore[method-assign]
 
 
 @functools.cache

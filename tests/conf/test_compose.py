@@ -32,6 +32,8 @@ QUICKSTART = [*SMALL_SUMS, "data.batch_size=2"]
 STUDY_TASKS = ("basic_arithmetic", "chain_sum", "gcd")
 ALL_TASKS = [f"data.{part}.{task}.size=4" for part in ("train", "val") for task in STUDY_TASKS]
 STUDY_MODELS = ("student", "student_small", "teacher", "teacher_small")
+BUILT = ("models", "search_validation", "table1", "teacher")
+"""Experiments of the study, one of each shape: others differ in numbers, and in parts with a choice of their own."""
 ONLY_EVALUATE = {path.stem for path in FILES if re.search(r"study/(models|transfer|.*_validation)", str(path))}
 
 
@@ -114,6 +116,8 @@ def test_it_composes_onto_the_root_and_its_objects_are_made(chosen, choice, monk
     config = chosen(choice)
     check_complete(config)
     OmegaConf.resolve(config.copy())  # what --cfg job --resolve does
+    if choice.startswith("experiment/study/") and choice.rpartition("/")[2] not in BUILT:
+        return
     run = build(config)
     assert isinstance(run.module, DOPDModule)
     assert isinstance(run.trainer, L.Trainer)
