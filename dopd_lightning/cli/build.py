@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, SchedulerType
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.callbacks import ContinuedLogs
 from dopd_lightning.cli.first_examples import check_completions, check_scores
@@ -54,7 +54,6 @@ _TELLS = {
     "reference": "kind",
 }
 """An attribute that each object of a config group has, whoever wrote its class."""
-_SCHEDULERS = {kind.value for kind in SchedulerType} - {"reduce_lr_on_plateau"}  # which asks for a metric at each step
 _EXAMPLES_FOR_TOKENIZER = 2000
 
 
@@ -162,7 +161,10 @@ def _try_optimizer(config: DictConfig, optimizer: Any, scheduler: Any) -> None:
         if config.optimizer.get(name) is not None:
             check_range(f"optimizer.{name}", config.optimizer[name], at_least=0)
     if config.scheduler["_target_"] == "transformers.get_scheduler":
-        check_choice("scheduler.name", config.scheduler.get("name"), _SCHEDULERS)
+        from transformers import SchedulerType  # takes seconds, which --help and most mistakes need not wait for
+
+        known = {kind.value for kind in SchedulerType} - {"reduce_lr_on_plateau"}  # which asks for a metric each step
+        check_choice("scheduler.name", config.scheduler.get("name"), known)
     if config.scheduler.get("num_warmup_steps") is not None:
         check_range("scheduler.num_warmup_steps", config.scheduler.num_warmup_steps, at_least=0)
     key = "optimizer"

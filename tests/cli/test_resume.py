@@ -1,20 +1,10 @@
-"""Runs that are killed, told to stop, or cannot save, and what goes on from what they left."""
+"""Runs that go on: from which checkpoint, to the same end, and with which settings."""
 
 from __future__ import annotations
 
-import csv
-import json
-import multiprocessing
 import os
-import random
 import re
-import resource
 import shutil
-import signal
-import sys
-import time
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,237 +14,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from dopd_lightning import optimizer
-from dopd_lightning.cli import resolvers, stages
-from dopd_lightning.cli.main import main
+from dopd_lightning.cli import resolvers
 from dopd_lightning.cli.resume import check_same_run, checkpoints_of, kept
 from dopd_lightning.cli.stages import run_stage
 from dopd_lightning.errors import ConfigError
-
-KILLS = 5  # more of them, over the quickstart: benchmarks/kill.py
-STEPS = 12
-
-_context = multiprocessing.get_context("forkserver")  # each run a process of its own, without seconds of imports
-_context.set_forkserver_preload(["dopd_lightning.cli.main", "transformers.models.qwen3.modeling_qwen3"])
-
-
-def command_line(arguments: list[str], before: Callable[[], None] | None = None) -> None:
-    """What ``python -m dopd_lightning`` runs, in a process of its own; what it says is in ``console.txt``."""
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    console = os.open("console.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(console, 1)
-    os.dup2(console, 2)
-    sys.argv = ["dopd_lightning", *arguments]
-    if before is not None:
-        before()
-    main()
-
-
-def start(arguments: list[str], before: Callable[[], None] | None = None) -> Any:
-    process = _context.Process(target=command_line, args=(arguments, before))
-    process.start()
-    return process
-
-
-def run(arguments: list[str], before: Callable[[], None] | None = None) -> int:
-    """Its exit status."""
-    process = start(arguments, before)
-    process.join(120)
-    assert process.exitcode is not None, "it hangs"
-    return int(process.exitcode)
-
-
-@pytest.fixture
-def arguments(models, tmp_path, monkeypatch) -> list[str]:
-    """Of a run of one epoch with ``STEPS`` steps that saves after each: but for sizes, what a run is by default."""
-    monkeypatch.chdir(tmp_path)
-    rows = [{"prompt": f"Add {n} 2.", "privileged": f"first {n}", "answer": n + 2} for n in range(2 * STEPS)]
-    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return [
-        f"student.name={models}/student",
-        f"teacher.name={models}/teacher",
-        "data.train.path=sums.jsonl",
-        "data.val.path=sums.jsonl",
-        "data.batch_size=2",
-        "fusion.top_k=8",
-        "rollout.max_new_tokens=4",
-        "trainer=cpu",
-        "trainer.enable_progress_bar=false",
-        "trainer.log_every_n_steps=1",
-        "callbacks.checkpoint.every_n_steps=1",
-    ]
-
-
-def checkpoint_of(folder: Path) -> dict[str, Any]:
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-def summary_of(folder: Path) -> dict[str, Any]:
-    return {**json.loads((folder / "summary.json").read_text()), "seconds": None}
-
-
-def assert_same_end(found: Path, expected: Path) -> None:
-    one, other = checkpoint_of(found), checkpoint_of(expected)
-    assert one["global_step"] == other["global_step"]
-    assert all(one["state_dict"][name].equal(weight) for name, weight in other["state_dict"].items())
-    for state, there in zip(
-        one["optimizer_states"][0]["state"].values(), other["optimizer_states"][0]["state"].values(), strict=True
-    ):
-        assert all(state[name].equal(there[name]) for name in there)
-    assert one["lr_schedulers"] == other["lr_schedulers"]
-    assert one["regime_counts"] == other["regime_counts"]
-    assert rows_of(found) == rows_of(expected)
-
-
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    """Of ``metrics.csv``, but for times."""
-    with (folder / "csv" / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = [name for name in rows[0] if not name.startswith(("train/tokens_per_second", "train/peak_memory"))]
-    return [{name: row[name] for name in names} for row in rows]
-
-
-def attempt(name: str, number: int) -> Path:
-    """A folder as runs have them by default, named by the moment."""
-    return Path("runs", name, f"2026-01-01_00-00-{number:02}")
-
-
-@pytest.fixture
-def left_alone(arguments) -> Path:
-    """The folder of a run that nothing happens to."""
-    folder = attempt("left_alone", 0)
-    assert run([*arguments, "name=left_alone", f"paths.output_dir={folder}"]) == 0
-    assert checkpoint_of(folder)["global_step"] == STEPS
-    return folder
-
-
-def go_on(arguments: list[str], name: str, left_alone: Path) -> None:
-    """To the end, which is that of the run that was left alone."""
-    end = attempt(name, 59)
-    assert run([*arguments, f"name={name}", "ckpt_path=auto", f"paths.output_dir={end}"]) == 0, console()
-    assert_same_end(where_it_ended(name), left_alone)
-    assert summary_of(end) == summary_of(left_alone)
-
-
-def where_it_ended(name: str) -> Path:
-    """The folder of the last checkpoint: after a run that was killed at its very end, nothing is left to go on with."""
-    last = max(Path("runs", name).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    return last.parents[1]
-
-
-def console() -> str:
-    return Path("console.txt").read_text()
-
-
-def wait_for(path: Path) -> None:
-    limit = time.monotonic() + 120
-    while not path.exists():
-        assert time.monotonic() < limit, f"no {path}"
-        time.sleep(0.01)
-
-
-def test_a_run_killed_at_random_moments_ends_like_one_that_was_left_alone(arguments, left_alone):
-    """A run that comes to its end between two kills is compared, and another one begun."""
-    began = time.monotonic()
-    assert run([*arguments, "name=again", f"paths.output_dir={attempt('again', 0)}"]) == 0
-    duration = time.monotonic() - began
-    assert_same_end(attempt("again", 0), left_alone)
-    moments = random.Random(0)
-    series = kills = attempts = 0
-    while kills < KILLS:
-        assert attempts < 10 * KILLS
-        attempts += 1
-        name = f"killed_{series}"
-        process = start([*arguments, f"name={name}", "ckpt_path=auto", f"paths.output_dir={attempt(name, attempts)}"])
-        process.join(moments.uniform(0.3, 0.9) * duration)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            kills += 1
-        else:
-            assert process.exitcode == 0, console()
-            assert_same_end(where_it_ended(name), left_alone)
-            series += 1
-    go_on(arguments, f"killed_{series}", left_alone)
-
-
-def _die_in_the_third_save() -> None:
-    saves = []
-
-    def save(checkpoint: Any, file: Any) -> None:
-        saves.append(checkpoint["global_step"])
-        if len(saves) == 3:
-            file.write(b"half of it")
-            file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-        torch_save(checkpoint, file)
-
-    torch_save, torch.save = torch.save, save  # type: ignore[assignment]
-
-
-def test_killed_in_the_middle_of_a_save_it_goes_on_from_the_one_before(arguments, left_alone):
-    name = "half"
-    code = run([*arguments, f"name={name}", f"paths.output_dir={attempt(name, 0)}"], _die_in_the_third_save)
-    assert code == -signal.SIGKILL
-    folder = attempt(name, 0) / "checkpoints"
-    assert {path.name for path in folder.iterdir()} == {"step=1.ckpt", "step=2.ckpt", "last.ckpt", ".step=3.ckpt.part"}
-    go_on(arguments, name, left_alone)
-    assert "step=2.ckpt (2 steps)" in console()
-    assert not (folder / ".step=3.ckpt.part").exists()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_stop_it_saves_and_stops(arguments, left_alone, number):
-    name, folder = "stopped", attempt("stopped", 0)
-    process = start([*arguments, f"name={name}", f"paths.output_dir={folder}"])
-    wait_for(folder / "checkpoints" / "last.ckpt")
-    os.kill(process.pid, number)
-    process.join(120)
-    assert process.exitcode == 128 + number
-    steps = checkpoint_of(folder)["global_step"]
-    assert f"stopped by {number.name} after {steps} steps; saved " in console()
-    assert not (folder / "student").exists(), "a run that is not over leaves no student"
-    go_on(arguments, name, left_alone)
-
-
-def _press_ctrl_c_while_models_load() -> None:
-    def build(config: Any) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    stages.build = build  # type: ignore[assignment]
-
-
-def test_ctrl_c_before_training_is_a_sentence(arguments):
-    assert run([*arguments, "paths.output_dir=runs/early"], _press_ctrl_c_while_models_load) == 130
-    assert console().strip().splitlines()[-1] == "stopped by SIGINT outside of training; nothing more was saved"
-
-
-def _fill_the_disk_after_two_saves() -> None:
-    saves = []
-
-    def save(checkpoint: Any, file: Any) -> None:
-        saves.append(checkpoint["global_step"])
-        if len(saves) == 3:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-        torch_save(checkpoint, file)
-
-    torch_save, torch.save = torch.save, save  # type: ignore[assignment]
-
-
-def test_a_full_disk_is_an_error_and_leaves_the_earlier_checkpoints(arguments, left_alone):
-    name, folder = "full", attempt("full", 0)
-    assert run([*arguments, f"name={name}", f"paths.output_dir={folder}"], _fill_the_disk_after_two_saves) == 1
-    said = console()
-    assert f"error: the checkpoint '{folder}/checkpoints/step=3.ckpt' could not be written: " in said
-    assert "earlier ones are as they were" in said
-    assert "Traceback" not in said
-    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"step=1.ckpt", "step=2.ckpt", "last.ckpt"}
-    go_on(arguments, name, left_alone)
-
-
-# ------------------------------------------------------------------------------------------- in this process
+from tests.cli.runs import STEPS, assert_same_end, checkpoint_of
 
 
 @pytest.fixture
@@ -293,7 +57,6 @@ def test_from_any_step_it_ends_like_one_that_never_stopped(fitted, settings, ste
     for step in steps:
         resumed = fitted(f"from_{step}", ckpt_path(whole, step), *settings)
         assert_same_end(resumed, whole)
-        assert summary_of(resumed) == summary_of(whole)
 
 
 def test_so_does_the_quickstart_as_it_is_shipped(configured):
@@ -303,7 +66,6 @@ def test_so_does_the_quickstart_as_it_is_shipped(configured):
     run_stage(configured(*short, "paths.output_dir=whole", bare=True))
     run_stage(configured(*short, "paths.output_dir=end", ckpt_path(Path("whole"), 3), bare=True))
     assert_same_end(Path("end"), Path("whole"))
-    assert summary_of(Path("end")) == summary_of(Path("whole"))
 
 
 @pytest.mark.filterwarnings("ignore:The number of training batches .* is smaller than the logging interval")
@@ -334,7 +96,6 @@ def test_at_the_end_of_its_run_it_says_that_nothing_is_left_to_train(fitted, cap
     whole = fitted("whole")
     resumed = fitted("again", ckpt_path(whole, STEPS))
     assert f"step={STEPS}.ckpt is at the end of its run (trainer.max_epochs=1, trainer.max_steps=-1)" in caplog.text
-    assert summary_of(resumed) == summary_of(whole)
     assert (resumed / "student" / "model.safetensors").exists()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -15,12 +14,10 @@ from typing import Any
 
 import torch
 
+from tests.forks import context
+
 LIMIT = 180
 """Seconds after which processes that are still at work count as hanging."""
-
-# New processes are copies of one that has imported what takes seconds to import.
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["dopd_lightning", "transformers.models.qwen3.modeling_qwen3"])
 
 
 class Crash(Exception):
@@ -45,7 +42,7 @@ def _together(processes: int, work: Callable[..., Any], *args: Any) -> list[Any]
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         members = [
-            _context.Process(target=_member, args=(rank, processes, port, folder, work, args))
+            context.Process(target=_member, args=(rank, processes, port, folder, work, args))
             for rank in range(processes)
         ]
         for member in members:

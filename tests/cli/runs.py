@@ -1,0 +1,69 @@
+"""Runs of the command line for tests: their arguments, and what is the same at the end of two."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+STEPS = 12
+"""Of a run with these arguments."""
+
+
+def arguments_in(folder: Path, models: Path) -> list[str]:
+    """Of a run of one epoch that saves after each step: but for sizes, what a run is by default. Its data is there."""
+    rows = [{"prompt": f"Add {n} 2.", "privileged": f"first {n}", "answer": n + 2} for n in range(2 * STEPS)]
+    (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [
+        f"student.name={models}/student",
+        f"teacher.name={models}/teacher",
+        "data.train.path=sums.jsonl",
+        "data.val.path=sums.jsonl",
+        "data.batch_size=2",
+        "fusion.top_k=8",
+        "rollout.max_new_tokens=4",
+        "trainer=cpu",
+        "trainer.enable_progress_bar=false",
+        "trainer.log_every_n_steps=1",
+        "callbacks.checkpoint.every_n_steps=1",
+    ]
+
+
+def checkpoint_of(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    return {**json.loads((folder / "summary.json").read_text()), "seconds": None}
+
+
+def assert_same_end(found: Path, expected: Path, checkpoint: Path | None = None) -> None:
+    """The same bits in the last checkpoint, the same rows of metrics, and the same summary.
+
+    Args:
+        found: the folder of the last attempt.
+        expected: that of a run that nothing happened to.
+        checkpoint: the folder with the last checkpoint, where an earlier attempt has left it.
+    """
+    one, other = checkpoint_of(checkpoint or found), checkpoint_of(expected)
+    assert one["global_step"] == other["global_step"]
+    assert all(one["state_dict"][name].equal(weight) for name, weight in other["state_dict"].items())
+    for state, there in zip(
+        one["optimizer_states"][0]["state"].values(), other["optimizer_states"][0]["state"].values(), strict=True
+    ):
+        assert all(state[name].equal(there[name]) for name in there)
+    assert one["lr_schedulers"] == other["lr_schedulers"]
+    assert one["regime_counts"] == other["regime_counts"]
+    assert rows_of(found) == rows_of(expected)
+    assert summary_of(found) == summary_of(expected)
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    """Of ``metrics.csv``, but for times."""
+    with (folder / "csv" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if not name.startswith(("train/tokens_per_second", "train/peak_memory"))]
+    return [{name: row[name] for name in names} for row in rows]
