@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 from datetime import datetime
@@ -16,6 +17,8 @@ from omegaconf import OmegaConf
 
 from dopd_lightning.cli.hydra_callbacks import BEGAN
 
+_signature = functools.cache(inspect.signature)  # a run asks hundreds of times
+
 
 def default_of(path: str) -> Any:
     """The default of a parameter, so that Python signatures stay the one place where defaults are.
@@ -25,7 +28,7 @@ def default_of(path: str) -> Any:
     """
     *module, owner, parameter = path.split(".")
     callable_ = getattr(import_module(".".join(["dopd_lightning", *module])), owner)
-    default = inspect.signature(callable_).parameters[parameter].default
+    default = _signature(callable_).parameters[parameter].default
     if default is inspect.Parameter.empty:
         raise ValueError(f"{path}: this parameter has no default")
     return OmegaConf.create(list(default)) if isinstance(default, tuple) else default
