@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 
-class MakeRun(Protocol):
+class Runs:
+    """Runs in folders below ``folder``, written by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
     def __call__(
         self,
         name: str,
@@ -20,15 +25,9 @@ class MakeRun(Protocol):
         summary: Mapping[str, Any] | None = None,
         logged: Mapping[str, Sequence[tuple[int, float]]] | None = None,
         **config: Any,
-    ) -> Path: ...
-
-
-@pytest.fixture
-def make_run(tmp_path: Path) -> MakeRun:
-    """Write ``tmp_path/runs/<name>``; ``logged`` has, by metric, steps and values: a row each, as CSVLogger's."""
-
-    def make(name, *, seed=0, summary=None, logged=None, **config):
-        folder = tmp_path / "runs" / name
+    ) -> Path:
+        """Write ``runs/<name>``; ``logged`` has, by metric, steps and values: a row each, as CSVLogger's."""
+        folder = self.folder / "runs" / name
         folder.mkdir(parents=True, exist_ok=True)
         own = {"name": name, "stage": "fit", "seed": seed, "paths": {"output_dir": str(folder)}} | config
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(own)))
@@ -46,4 +45,7 @@ def make_run(tmp_path: Path) -> MakeRun:
             (folder / "csv" / "metrics.csv").write_text("\n".join(lines) + "\n")
         return folder
 
-    return make
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Runs:
+    return Runs(tmp_path)

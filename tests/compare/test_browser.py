@@ -11,20 +11,28 @@ from playwright.sync_api import expect
 
 from dopd_lightning.compare import Comparison
 from dopd_lightning.compare.report import write_report
+from tests.compare.conftest import Runs
 
 
-@pytest.fixture
-def page(browser, make_run, tmp_path):
-    """Two groups of two seeds; afterwards the page has asked for nothing but itself, and found no error."""
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Of a page of two groups of two seeds."""
+    folder = tmp_path_factory.mktemp("compared")
+    make_run = Runs(folder)
     for seed in (0, 1):
         for rule in ("dopd", "teacher"):
             loss = [(step, step + seed + (rule == "dopd")) for step in range(4)]
             logged = {"train/loss": loss, "val/accuracy": [(1, 0.5), (3, 0.6)]}
-            folder = make_run(f"{rule}{seed}", seed=seed, summary={"steps": 4}, logged=logged, rule=f"<b>{rule}</b>")
-    (folder / "divergence_map.html").write_text("<!doctype html><title>its map</title>")
-    (tmp_path / "out").mkdir()
-    write_report(Comparison.of([str(tmp_path / "runs")]), tmp_path / "out")
-    address = (tmp_path / "out" / "compare.html").as_uri()
+            run = make_run(f"{rule}{seed}", seed=seed, summary={"steps": 4}, logged=logged, rule=f"<b>{rule}</b>")
+    (run / "divergence_map.html").write_text("<!doctype html><title>its map</title>")
+    (folder / "out").mkdir()
+    write_report(Comparison.of([str(folder / "runs")]), folder / "out")
+    return (folder / "out" / "compare.html").as_uri()
+
+
+@pytest.fixture
+def page(browser, address):
+    """The page; afterwards it has asked for nothing but itself, and found no error."""
     context = browser.new_context(viewport={"width": 1000, "height": 800})
     requests, complaints = [], []
     page = context.new_page()

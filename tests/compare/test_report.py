@@ -18,6 +18,7 @@ from PIL import Image
 from dopd_lightning.compare import Comparison
 from dopd_lightning.compare.figures import FIELDS, figures_of
 from dopd_lightning.compare.report import write_report
+from tests.compare.conftest import Runs
 
 HOSTILE = "</script><script>alert(1)</script><img src=http://x.test/a onerror=alert(1)>"
 
@@ -54,33 +55,40 @@ class Page(HTMLParser):
         ]
 
 
-@pytest.fixture
-def report(make_run, tmp_path):
-    """Two groups, one of a hostile name, with two seeds each and a run that has a map; written to ``tmp_path/out``."""
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """The folder of :func:`report`."""
+    return tmp_path_factory.mktemp("compared") / "out"
+
+
+@pytest.fixture(scope="module")
+def report(out):
+    """Two groups, one of a hostile name, with two seeds each and a run that has a map; written to ``out``."""
+    make_run = Runs(out.parent)
     for seed in (0, 1):
         for number, text in enumerate(("plain", HOSTILE)):
             loss = [(step, number + step * (seed + 1)) for step in range(3)]
             logged = {"train/loss": loss, "val/accuracy": [(1, 0.5), (2, math.nan)], "once": [(0, 1)]}
             folder = make_run(f"{number}{seed} #?", seed=seed, summary={"steps": 3}, logged=logged, text=text)
     (folder / "divergence_map.html").touch()
-    (tmp_path / "out").mkdir()
-    comparison = Comparison.of([str(tmp_path / "runs")])
-    write_report(comparison, tmp_path / "out")
+    out.mkdir()
+    comparison = Comparison.of([str(out.parent / "runs")])
+    write_report(comparison, out)
     return comparison
 
 
 @pytest.fixture
-def page(report, tmp_path):
-    return Page((tmp_path / "out" / "compare.html").read_text(encoding="utf-8"))
+def page(report, out):
+    return Page((out / "compare.html").read_text(encoding="utf-8"))
 
 
-def test_a_report_is_a_page_tables_and_figures(report, tmp_path):
-    names = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
+def test_a_report_is_a_page_tables_and_figures(report, out):
+    names = {path.relative_to(out).as_posix() for path in out.rglob("*.*")}
     assert names == {"compare.html", "compare.md", "compare.csv", "figures/train-loss.png", "figures/val-accuracy.png"}
 
 
-def test_figures_are_pictures_for_print(report, tmp_path):
-    for path in (tmp_path / "out" / "figures").iterdir():
+def test_figures_are_pictures_for_print(report, out):
+    for path in (out / "figures").iterdir():
         with Image.open(path) as image:
             image.load()
             assert image.format == "PNG"
