@@ -15,6 +15,14 @@ class ContinuedLogs(L.Callback):
     All rows of steps that the checkpoint counts are logged before it is saved.
     """
 
+    _ended = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._ended = False
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._ended = True
+
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         loggers = continued(trainer.loggers)
         batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
@@ -26,5 +34,7 @@ class ContinuedLogs(L.Callback):
             finally:
                 trainer.loggers = everyone
         if trainer.is_global_zero:
-            states = [logger.state(trainer.global_step) for logger in loggers]
-            checkpoint[KEY] = [state for state in states if state is not None]  # of a logger that is switched off
+            end = trainer.global_step + self._ended  # callbacks have logged what they had to say of the end
+            states = [logger.state(end) for logger in loggers]
+            # None is of a logger that is switched off.
+            checkpoint[KEY] = [{**state, "end": end} for state in states if state is not None]

@@ -139,6 +139,17 @@ class DivergenceMap(Watcher):
             if self._snapshots:
                 self._loggers.end(self._snapshots)
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._earlier is None:
+            return
+        # Nothing was left to train, and so it never started: the maps are those of the attempt before.
+        self.folder = self.folder if self.folder is not None else Path(trainer.default_root_dir)
+        if trainer.is_global_zero:
+            (self.folder / Path(PAGE).stem).mkdir(parents=True, exist_ok=True)
+            self._take_over(trainer.global_step + 1)
+            if self._snapshots:
+                self._write_page()
+
     # --------------------------------------------------------------------------------------------------- looking
 
     def _choose(self, trainer: L.Trainer, batch: Any) -> list[Example]:
@@ -171,9 +182,13 @@ class DivergenceMap(Watcher):
         snapshot = Snapshot(step, responses, token_pieces(tokenizer, ids_of(responses)))  # type: ignore[arg-type]
         self._snapshots.append(snapshot)
         snapshot.save(_path(self.folder, step))
+        self._write_page()
+        self._loggers.log(self._snapshots)
+
+    def _write_page(self) -> None:
+        assert self.folder is not None
         page = render_page(self._snapshots, title=self.title, limit=self.page_limit)
         write_whole(self.folder / PAGE, page, "the divergence map")
-        self._loggers.log(self._snapshots)
 
     def state_dict(self) -> dict[str, Any]:
         folder = None if self.folder is None else str(self.folder.absolute())

@@ -39,6 +39,7 @@ class ResumableCheckpoint(Checkpoint):
 
     It never saves between a step and the validation that is due after it, which Lightning would leave out on resuming
     (as it does from its own ModelCheckpoint's files), nor while gradients accumulate, which checkpoints do not hold.
+    The last step is saved when the other callbacks are done with the run: one that goes on from there trains nothing.
     Files are named by step; ``last.ckpt`` is a link to the newest. Use it with
     :class:`~dopd_lightning.checkpoints.WholeCheckpointIO`.
 
@@ -91,12 +92,14 @@ class ResumableCheckpoint(Checkpoint):
         self._stopping = trainer.strategy.reduce_boolean_decision(self._received is not None, all=False)
         loop = trainer.fit_loop.epoch_loop
         validation_follows = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
-        if not validation_follows and (self._stopping or trainer.global_step % self.every_n_steps == 0):
+        due = self._stopping or trainer.global_step % self.every_n_steps == 0
+        if due and not validation_follows and not _is_at_its_end(trainer):
             self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         accumulating = trainer.fit_loop._should_accumulate()
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and not accumulating:
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if fitting and not accumulating and not _is_at_its_end(trainer):
             self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -149,3 +152,11 @@ class ResumableCheckpoint(Checkpoint):
         past = sorted(step for step in steps if step <= self._saved)
         for step in past[: -self.keep]:
             steps[step].unlink()
+
+
+def _is_at_its_end(trainer: L.Trainer) -> bool:
+    """Tell, after a step, whether no other follows, so that the training ends."""
+    loop: Any = trainer.fit_loop
+    epochs = loop.epoch_progress.current.processed + int(loop.epoch_loop.batch_progress.is_last_batch)
+    limits = ((trainer.global_step, trainer.max_steps), (epochs, trainer.max_epochs))
+    return trainer.should_stop or any(limit not in (None, -1) and done >= limit for done, limit in limits)

@@ -31,7 +31,7 @@ class ContinuedLogger(Logger):
         """Bring all rows of earlier steps to the disk, and return what a resumed run needs, in plain types.
 
         Args:
-            step: optimizer steps taken so far; the next has this number.
+            step: number of the first step that nothing is logged of so far.
         """
         raise NotImplementedError
 
@@ -40,7 +40,7 @@ class ContinuedLogger(Logger):
 
         Args:
             state: of the logger that this one continues; None to look in its own folder alone.
-            step: number of the first step to come.
+            step: number of the first step that nothing was logged of.
         """
         raise NotImplementedError
 
@@ -64,4 +64,4 @@ def continue_loggers(loggers: Sequence[Logger], checkpoint: Mapping[str, Any] | 
         state = next((state for state in states if state["kind"] == type(logger).__name__), None)
         if state is not None:
             states.remove(state)
-        logger.go_on(state, checkpoint.get("global_step", 0))
+        logger.go_on(state, (state or {}).get("end", checkpoint.get("global_step", 0)))

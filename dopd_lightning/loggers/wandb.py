@@ -48,9 +48,8 @@ class WandbLogger(ContinuedLogger, LightningWandbLogger):
             super().log_metrics(metrics, step)
             return
         if self._past is None:
-            self._past = max(run.starting_step - 1, _last_step(self._files()))
-            for earlier, row in self._missing:
-                self.log_metrics(row, earlier)
+            self._catch_up(run)
+        assert self._past is not None
         key = repr((step, sorted(metrics.items())))
         if step <= self._past or key == self._last:
             return
@@ -61,6 +60,18 @@ class WandbLogger(ContinuedLogger, LightningWandbLogger):
             f"{self._prefix}{self.LOGGER_JOIN_CHAR}{name}" if self._prefix else name: metrics[name] for name in metrics
         }
         run.log(named | {"trainer/global_step": step}, step=step)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """End as Lightning's logger does, with the rows of earlier attempts also where none was added to them."""
+        if self._missing and self._past is None:
+            self._catch_up(self.experiment)
+        super().finalize(status)
+
+    def _catch_up(self, run: Any) -> None:
+        self._past = max(run.starting_step - 1, _last_step(self._files()))
+        for earlier, row in self._missing:
+            self.log_metrics(row, earlier)
 
     def state(self, step: int) -> dict[str, Any]:
         """The run's id, where its files are, and the rows that may not be in them yet."""

@@ -1,13 +1,21 @@
-"""Runs of the command line for tests: their arguments, and what is the same at the end of two."""
+"""Runs of the command line for tests: their arguments, their processes, and what is the same at the end of two."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from dopd_lightning.cli.main import main
+from tests.forks import context
 
 STEPS = 12
 """Of a run with these arguments."""
@@ -30,6 +38,46 @@ def arguments_in(folder: Path, models: Path) -> list[str]:
         "trainer.log_every_n_steps=1",
         "callbacks.checkpoint.every_n_steps=1",
     ]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that ended, as :func:`subprocess.run` returns it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def _command_line(arguments: Sequence[str], before: Callable[[], None] | None) -> None:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.argv = ["dopd_lightning", *arguments]
+    if before is not None:
+        before()
+    main()
+
+
+def start(arguments: Sequence[str], before: Callable[[], None] | None = None) -> Any:
+    """Begin what ``python -m dopd_lightning`` runs, in a process of its own that need not import anything first.
+
+    Args:
+        arguments: of the command line.
+        before: what is called in the process, before anything else.
+    """
+    process = context.Process(target=_command_line, args=(arguments, before))
+    process.start()
+    return process
+
+
+def run(arguments: Sequence[str], before: Callable[[], None] | None = None) -> Ended:
+    """Run it to its end."""
+    process = start(arguments, before)
+    process.join(120)
+    assert process.exitcode is not None, "it hangs"
+    return Ended(int(process.exitcode), Path("stdout.txt").read_text(), Path("stderr.txt").read_text())
 
 
 def checkpoint_of(folder: Path) -> dict[str, Any]:

@@ -7,10 +7,7 @@ import os
 import random
 import resource
 import signal
-import sys
 import time
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,39 +15,11 @@ from typing import Any
 import pytest
 import torch
 
+from dopd_lightning.callbacks import DivergenceMap, ExportStudent
 from dopd_lightning.cli import stages
-from dopd_lightning.cli.main import main
-from tests.cli.runs import STEPS, arguments_in, assert_same_end, checkpoint_of
-from tests.forks import context
+from tests.cli.runs import STEPS, Ended, arguments_in, assert_same_end, checkpoint_of, run, start
 
 KILLS = 3  # more of them, over the quickstart: benchmarks/kill.py
-
-
-def command_line(arguments: list[str], before: Callable[[], None] | None = None) -> None:
-    """What ``python -m dopd_lightning`` runs, in a process of its own; what it says is in ``console.txt``."""
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    console = os.open("console.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(console, 1)
-    os.dup2(console, 2)
-    sys.argv = ["dopd_lightning", *arguments]
-    if before is not None:
-        before()
-    main()
-
-
-def start(arguments: list[str], before: Callable[[], None] | None = None) -> Any:
-    process = context.Process(target=command_line, args=(arguments, before))
-    process.start()
-    return process
-
-
-def run(arguments: list[str], before: Callable[[], None] | None = None) -> int:
-    """Its exit status."""
-    process = start(arguments, before)
-    process.join(120)
-    assert process.exitcode is not None, "it hangs"
-    return int(process.exitcode)
 
 
 def attempt(name: str, number: int) -> Path:
@@ -77,26 +46,25 @@ def left_alone(models, tmp_path_factory) -> LeftAlone:
     with contextlib.chdir(place):
         start(["--version"]).join()  # the first process waits for the imports of all
         began = time.monotonic()
-        assert run([*arguments_in(place, models), "paths.output_dir=run"]) == 0
+        ended = run([*arguments_in(place, models), "paths.output_dir=run"])
+        assert ended.returncode == 0, ended.stderr
         assert checkpoint_of(Path("run"))["global_step"] == STEPS
     return LeftAlone(place / "run", time.monotonic() - began)
 
 
-def go_on(arguments: list[str], name: str, left_alone: LeftAlone) -> None:
+def go_on(arguments: list[str], name: str, left_alone: LeftAlone) -> Ended:
     """To the end, which is that of the run that was left alone."""
     end = attempt(name, 59)
-    assert run([*arguments, f"name={name}", "ckpt_path=auto", f"paths.output_dir={end}"]) == 0, console()
+    ended = run([*arguments, f"name={name}", "ckpt_path=auto", f"paths.output_dir={end}"])
+    assert ended.returncode == 0, ended.stderr
     assert_same_end(end, left_alone.folder, where_it_ended(name))
+    return ended
 
 
 def where_it_ended(name: str) -> Path:
     """The folder of the last checkpoint: after a run that was killed at its very end, nothing is left to go on with."""
     last = max(Path("runs", name).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
     return last.parents[1]
-
-
-def console() -> str:
-    return Path("console.txt").read_text()
 
 
 def wait_for(path: Path) -> None:
@@ -122,7 +90,7 @@ def test_a_run_killed_at_random_moments_ends_like_one_that_was_left_alone(argume
             process.join()
             kills += 1
         else:
-            assert process.exitcode == 0, console()
+            assert process.exitcode == 0, Path("stderr.txt").read_text()
             assert_same_end(folder, left_alone.folder, where_it_ended(name))
             series += 1
     go_on(arguments, f"killed_{series}", left_alone)
@@ -144,13 +112,33 @@ def _die_in_the_third_save() -> None:
 
 def test_killed_in_the_middle_of_a_save_it_goes_on_from_the_one_before(arguments, left_alone):
     name = "half"
-    code = run([*arguments, f"name={name}", f"paths.output_dir={attempt(name, 0)}"], _die_in_the_third_save)
-    assert code == -signal.SIGKILL
+    ended = run([*arguments, f"name={name}", f"paths.output_dir={attempt(name, 0)}"], _die_in_the_third_save)
+    assert ended.returncode == -signal.SIGKILL
     folder = attempt(name, 0) / "checkpoints"
     assert {path.name for path in folder.iterdir()} == {"step=1.ckpt", "step=2.ckpt", "last.ckpt", ".step=3.ckpt.part"}
-    go_on(arguments, name, left_alone)
-    assert "step=2.ckpt (2 steps)" in console()
+    assert "step=2.ckpt (2 steps)" in go_on(arguments, name, left_alone).stdout
     assert not (folder / ".step=3.ckpt.part").exists()
+
+
+def _die_before_the_last_map() -> None:
+    DivergenceMap.on_train_end = lambda *hook: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+
+
+def _die_before_the_export() -> None:
+    ExportStudent.on_fit_end = lambda *hook: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("before", "steps"), [(_die_before_the_last_map, STEPS - 1), (_die_before_the_export, STEPS)])
+def test_killed_after_the_last_step_nothing_is_missing_at_the_end(arguments, left_alone, before, steps):
+    name = "last"
+    ended = run([*arguments, f"name={name}", f"paths.output_dir={attempt(name, 0)}"], before)
+    assert ended.returncode == -signal.SIGKILL
+    assert checkpoint_of(attempt(name, 0))["global_step"] == steps
+    go_on(arguments, name, left_alone)
+    files = {path.name for path in attempt(name, 59).iterdir()}
+    assert {"divergence_map.html", "student", "summary.json"} <= files
+    one, other = (folder / "divergence_map" for folder in (attempt(name, 59), left_alone.folder))
+    assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -162,7 +150,7 @@ def test_told_to_stop_it_saves_and_stops(arguments, left_alone, number):
     process.join(120)
     assert process.exitcode == 128 + number
     steps = checkpoint_of(folder)["global_step"]
-    assert f"stopped by {number.name} after {steps} steps; saved " in console()
+    assert f"stopped by {number.name} after {steps} steps; saved " in Path("stdout.txt").read_text()
     assert not (folder / "student").exists(), "a run that is not over leaves no student"
     go_on(arguments, name, left_alone)
 
@@ -176,8 +164,9 @@ def _press_ctrl_c_while_models_load() -> None:
 
 
 def test_ctrl_c_before_training_is_a_sentence(arguments):
-    assert run([*arguments, "paths.output_dir=runs/early"], _press_ctrl_c_while_models_load) == 130
-    assert console().strip().splitlines()[-1] == "stopped by SIGINT outside of training; nothing more was saved"
+    ended = run([*arguments, "paths.output_dir=runs/early"], _press_ctrl_c_while_models_load)
+    assert ended.returncode == 130
+    assert ended.stdout.strip().splitlines()[-1] == "stopped by SIGINT outside of training; nothing more was saved"
 
 
 def _fill_the_disk_after_two_saves() -> None:
@@ -195,10 +184,10 @@ def _fill_the_disk_after_two_saves() -> None:
 
 def test_a_full_disk_is_an_error_and_leaves_the_earlier_checkpoints(arguments, left_alone):
     name, folder = "full", attempt("full", 0)
-    assert run([*arguments, f"name={name}", f"paths.output_dir={folder}"], _fill_the_disk_after_two_saves) == 1
-    said = console()
-    assert f"error: the checkpoint '{folder}/checkpoints/step=3.ckpt' could not be written: " in said
-    assert "earlier ones are as they were" in said
-    assert "Traceback" not in said
+    ended = run([*arguments, f"name={name}", f"paths.output_dir={folder}"], _fill_the_disk_after_two_saves)
+    assert ended.returncode == 1
+    assert f"error: the checkpoint '{folder}/checkpoints/step=3.ckpt' could not be written: " in ended.stderr
+    assert "earlier ones are as they were" in ended.stderr
+    assert "Traceback" not in ended.stderr
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"step=1.ckpt", "step=2.ckpt", "last.ckpt"}
     go_on(arguments, name, left_alone)

@@ -1,4 +1,4 @@
-"""``python -m dopd_lightning`` as users run it: processes of their own, and what they print and leave."""
+"""``python -m dopd_lightning``: processes of their own, and what they print and leave."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from tests.cli.runs import run
+
 
 @pytest.fixture
-def command(models, lines, tmp_path):
-    """Run the command line in ``tmp_path``, on little data, for a step."""
-    small = [
+def small(models, lines, tmp_path, monkeypatch):
+    """Arguments for little data and one step, in ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
+    return [
         f"student.name={models}/student",
         f"teacher.name={models}/teacher",
         f"data.train.path={lines}",
@@ -26,18 +29,13 @@ def command(models, lines, tmp_path):
         *("trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "logger=none"),
     ]
 
-    def run(*arguments, multirun=False):
-        sweep = ["-m"] if multirun else []
-        return subprocess.run(
-            [sys.executable, "-m", "dopd_lightning", *sweep, *small, *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
 
-    return run
+def on_two_processes(*arguments):
+    """As a user begins it: Lightning starts the same command once more."""
+    several = ["trainer.devices=2", "data.batch_size=1"]
+    command = [sys.executable, "-m", "dopd_lightning", *arguments, *several]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def summaries(folder):
@@ -49,15 +47,15 @@ def summaries(folder):
     ]
 
 
-def test_what_cannot_work_is_a_sentence_and_a_status(command):
-    ended = command("fusion.normalize=l2")
+def test_what_cannot_work_is_a_sentence_and_a_status(small):
+    ended = run([*small, "fusion.normalize=l2"])
     assert ended.returncode == 1
     assert ended.stderr.strip() == "error: fusion.normalize: 'l2' is not one of minmax, none, zscore"
     assert "Traceback" not in ended.stdout
 
 
-def test_a_sweep_has_a_folder_for_each_combination_and_goes_on_behind_a_job_that_fails(command, tmp_path):
-    ended = command("fusion=dopd,teacher", "seed=-1,2", "name=sweep", multirun=True)
+def test_a_sweep_has_a_folder_for_each_combination_and_goes_on_behind_a_job_that_fails(small, tmp_path):
+    ended = run(["-m", *small, "fusion=dopd,teacher", "seed=-1,2", "name=sweep"])
     assert ended.returncode == 1
     assert "Traceback" not in ended.stdout + ended.stderr
     (folder,) = (tmp_path / "runs" / "sweep").glob("multirun_*")
@@ -76,13 +74,13 @@ def test_a_sweep_has_a_folder_for_each_combination_and_goes_on_behind_a_job_that
     assert all((folder / str(job) / "student" / "model.safetensors").exists() for job in finished)
 
 
-def test_optuna_searches_and_receives_the_objective(command, tmp_path):
+def test_optuna_searches_and_receives_the_objective(small, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
     (documented,) = re.findall(r"^python -m dopd_lightning -m \+experiment=quickstart (.*optuna.*\n.*)", page, re.M)
     search = shlex.split(documented.replace("\\\n", "").replace("n_trials=10", "n_trials=2"), comments=True)
     settings = ["hydra.sweeper.sampler.seed=0", "objective=train/response/length", "name=search"]
-    ended = command(*search, *settings, multirun=True)
+    ended = run(["-m", *small, *search, *settings])
     assert ended.returncode == 0, ended.stderr
     (folder,) = (tmp_path / "runs" / "search").glob("multirun_*")
     rates = {item for overrides, _ in summaries(folder) for item in overrides if item.startswith("optimizer.lr=")}
@@ -92,29 +90,28 @@ def test_optuna_searches_and_receives_the_objective(command, tmp_path):
     assert f"optimizer.lr={best.best_params['optimizer.lr']}" in rates
 
 
-def test_a_sweep_on_two_processes_has_one_folder_a_run(command, tmp_path):
-    several = ["strategy=fsdp", "trainer.devices=2", "data.batch_size=1", "evaluate.student_after=false"]
-    several.append("logger=csv")
-    ended = command(*several, "seed=1,2", "name=sweep", multirun=True)
+def test_a_sweep_on_two_processes_has_one_folder_a_run(small, tmp_path):
+    settings = ["strategy=fsdp", "evaluate.student_after=false", "logger=csv", "seed=1,2", "name=sweep"]
+    ended = on_two_processes("-m", *small, *settings)
     assert ended.returncode == 0, ended.stderr
     (sweep,) = (tmp_path / "runs" / "sweep").iterdir()
-    assert [list(overrides)[-2] for overrides, _ in summaries(sweep)] == ["seed=1", "seed=2"]
+    assert [list(overrides)[-4] for overrides, _ in summaries(sweep)] == ["seed=1", "seed=2"]
     assert all((sweep / job / "student" / "model.safetensors").exists() for job in "01")
     assert all((sweep / job / "csv" / "metrics.csv").stat().st_size for job in "01")
     assert ended.stdout.count("1 steps in") == 2, "the first process speaks for all"
 
 
-def test_what_several_processes_have_to_say_is_said_once_and_last(command):
-    several = ["strategy=ddp", "trainer.devices=2", "data.batch_size=1", "name=failing"]
-    ended = command(*several, "optimizer.lr=1e30", "trainer.max_steps=5", "trainer.max_epochs=-1")
+def test_what_several_processes_have_to_say_is_said_once_and_last(small):
+    settings = ["strategy=ddp", "name=failing", "optimizer.lr=1e30", "trainer.max_steps=5", "trainer.max_epochs=-1"]
+    ended = on_two_processes(*small, *settings)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stdout + ended.stderr
     assert re.match(r"error: the student's weights are not finite after step \d", ended.stderr.strip().splitlines()[-1])
     assert ended.stderr.count("error: ") == 1
 
 
-def test_one_run_with_processes_started_by_multiprocessing(command, tmp_path):
-    ended = command("strategy=ddp_spawn", "trainer.devices=2", "data.batch_size=1", "name=spawn", "trainer.max_steps=2")
+def test_one_run_with_processes_started_by_multiprocessing(small, tmp_path):
+    ended = on_two_processes(*small, "strategy=ddp_spawn", "name=spawn", "trainer.max_steps=2")
     assert ended.returncode == 0, ended.stderr
     (run,) = (tmp_path / "runs" / "spawn").iterdir()
     assert json.loads((run / "summary.json").read_text())["steps"] == 2

@@ -60,6 +60,16 @@ def test_from_any_step_it_ends_like_one_that_never_stopped(fitted, settings, ste
         assert_same_end(resumed, whole)
 
 
+def test_more_epochs_go_on_behind_the_end(fitted):
+    settings = ["scheduler=constant", "data.batch_size=8"]
+    fitted("whole", "trainer.max_epochs=2", *settings)
+    first = fitted("first", "trainer.max_epochs=1", *settings)
+    fitted("second", "trainer.max_epochs=2", f"ckpt_path={first}/checkpoints/last.ckpt", *settings)
+    one, other = checkpoint_of(Path("second")), checkpoint_of(Path("whole"))
+    assert one["global_step"] == other["global_step"] == 6
+    assert all(one["state_dict"][name].equal(weight) for name, weight in other["state_dict"].items())
+
+
 def test_so_does_the_quickstart_as_it_is_shipped(configured):
     """Fewer steps, and fewer problems in evaluations."""
     short = ["+experiment=quickstart", "logger=csv", "trainer.max_steps=4", "trainer.val_check_interval=2"]

@@ -109,7 +109,8 @@ def cut_the_end_off(folder):
 
 
 def test_steps_are_logged_once_in_however_many_attempts_and_folders(attempt, tmp_path):
-    whole, own, first, second = (tmp_path / "runs" / name for name in ("whole", "own", "first", "second"))
+    names = ("whole", "own", "first", "second", "ended", "nothing_left")
+    whole, own, first, second, ended, nothing_left = (tmp_path / "runs" / name for name in names)
     attempt(whole, "logger=[csv,wandb,tensorboard]")
     steps = [step for step, _ in rows_of(whole)]
     assert sorted({*steps}) == [*range(STEPS + 1)], "the last is of the map after training"
@@ -124,8 +125,14 @@ def test_steps_are_logged_once_in_however_many_attempts_and_folders(attempt, tmp
     attempt(second, "logger=[csv,wandb]", f"ckpt_path={first}/checkpoints/last.ckpt")
     assert rows_of(second) == rows_of(whole)
     assert [step for step, _ in rows_of(first)] == [step for step in steps if step < 4], "nothing was taken from there"
-    for folder in (whole, second):
+    attempt(ended, "logger=[csv,wandb,tensorboard]", killed=(STEPS, True))
+    cut_the_end_off(ended)
+    attempt(nothing_left, "logger=[csv,wandb,tensorboard]", f"ckpt_path={ended}/checkpoints/last.ckpt")
+    assert rows_of(nothing_left) == rows_of(whole)
+    assert tensorboard_of(nothing_left) == tensorboard_of(whole)
+    for folder in (whole, second, nothing_left):
         wait_for_wandb(folder)
-    ids, rows = wandb_of(first, second)
-    assert len(ids) == 1
-    assert [step for step, _ in rows] == [step for step, _ in wandb_of(whole)[1]]
+    for folders in ((first, second), (ended, nothing_left)):
+        ids, rows = wandb_of(*folders)
+        assert len(ids) == 1
+        assert [step for step, _ in rows] == [step for step, _ in wandb_of(whole)[1]]
