@@ -3,6 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LOWEST := .venv-lowest/bin/python
+MARKED = -m lowest $(shell grep -rl --include='*.py' 'pytest.mark.lowest' tests)
+# A worker takes tests that are next to each other, which share what is made once a file, and then others' tests.
+XDIST := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: quickstart test chromium clean
 
@@ -13,8 +16,8 @@ test: .venv/installed .venv-lowest/installed chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4  # the models are too small for more threads
-	OMP_NUM_THREADS=1 $(LOWEST) -m pytest -n auto --maxprocesses 4 -m lowest -W default  # old releases warn of newer ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(XDIST)  # the models are too small for more threads
+	OMP_NUM_THREADS=1 $(LOWEST) -m pytest $(XDIST) -W default $(MARKED)  # old releases warn of newer ones
 
 # The browser that tests/maps looks at pages with.
 chromium:

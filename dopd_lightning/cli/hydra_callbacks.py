@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
+import time
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from dopd_lightning.cli.failure import ERROR, several_processes
+from dopd_lightning.cli.failure import ERROR, SWEEP, is_first_process, several_processes
 from dopd_lightning.cli.own_keys import check_name
 from dopd_lightning.errors import ConfigError
 
@@ -30,6 +32,8 @@ class NewFolder(Callback):
         _make_new(config, "run")
 
     def on_multirun_start(self, config: DictConfig, **options: Any) -> None:
+        if not several_processes():
+            os.environ[SWEEP] = f"{socket.gethostname()}_{os.getpid()}_{time.time_ns()}"
         _make_new(config, "sweep")
 
 
@@ -65,6 +69,8 @@ class FailedJobs(Callback):
     """Ends a sweep with status 1 and a list of the jobs that failed; those behind them were run all the same."""
 
     def on_multirun_end(self, config: DictConfig, **options: Any) -> None:
+        if not is_first_process():
+            return
         sweep = Path(config.hydra.sweep.dir)
         failed = sorted(sweep.rglob(ERROR), key=lambda path: (len(path.parent.name), path.parent.name))
         if not failed:

@@ -16,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from dopd_lightning.callbacks import RunStopped
 from dopd_lightning.cli.choices import check_choices
-from dopd_lightning.cli.failure import is_first_to_fail, sentence_of, several_processes
+from dopd_lightning.cli.failure import all_have_failed, is_first_to_fail, sentence_of, several_processes
 from dopd_lightning.cli.resolvers import register_resolvers
 from dopd_lightning.cli.stages import run_stage
 from dopd_lightning.errors import ConfigError
@@ -64,15 +64,18 @@ def _say_interrupted(folder: Path) -> None:
 
 
 def _say_failed(error: Exception, folder: Path) -> None:
-    """End this process with what there is to say, in one process of a run; a sweep goes on.
+    """End this process with what there is to say, in one process of a run; a sweep goes on with the next job.
 
-    Several processes cannot know of one another that a job has failed, and end.
+    Of several processes a sweep goes on if all have failed: one that has failed alone would leave the others waiting.
     """
     sentence = sentence_of(error)
     first = is_first_to_fail(folder, sentence or f"{type(error).__name__}: {error}")
-    if several_processes() and not first:
-        raise SystemExit(1) from None
-    if several_processes() or HydraConfig.get().mode != RunMode.MULTIRUN:
+    goes_on = HydraConfig.get().mode == RunMode.MULTIRUN and all_have_failed(folder)
+    if not first:
+        if not goes_on:
+            raise SystemExit(1) from None
+        return
+    if not goes_on:
         if sentence is None:
             raise error
         raise SystemExit(f"\nerror: {sentence}") from error

@@ -90,15 +90,23 @@ def test_optuna_searches_and_receives_the_objective(small, tmp_path):
     assert f"optimizer.lr={best.best_params['optimizer.lr']}" in rates
 
 
-def test_a_sweep_on_two_processes_has_one_folder_a_run(small, tmp_path):
-    settings = ["strategy=fsdp", "evaluate.student_after=false", "logger=csv", "seed=1,2", "name=sweep"]
-    ended = on_two_processes("-m", *small, *settings)
-    assert ended.returncode == 0, ended.stderr
+def test_a_sweep_on_two_processes_has_one_folder_a_run_and_goes_on_behind_jobs_that_fail(small, tmp_path):
+    """One fails before the processes are there, one while they train."""
+    settings = ["strategy=fsdp", "evaluate.student_after=false", "logger=csv", "trainer.max_steps=2", "name=sweep"]
+    ended = on_two_processes("-m", *small, *settings, "optimizer.lr=-1,1e30,1e-3,1e-4", "trainer.max_epochs=-1")
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stdout + ended.stderr
     (sweep,) = (tmp_path / "runs" / "sweep").iterdir()
-    assert [list(overrides)[-4] for overrides, _ in summaries(sweep)] == ["seed=1", "seed=2"]
-    assert all((sweep / job / "student" / "model.safetensors").exists() for job in "01")
-    assert all((sweep / job / "csv" / "metrics.csv").stat().st_size for job in "01")
-    assert ended.stdout.count("1 steps in") == 2, "the first process speaks for all"
+    assert ended.stderr.strip().splitlines()[-3:] == [
+        f"error: 2 of the jobs in {sweep.relative_to(tmp_path)} failed:",
+        "  0  optimizer.lr=-1: optimizer.lr: -1 must be at least 0",
+        "  1  optimizer.lr=1e+30: " + (sweep / "1" / "error.txt").read_text().strip(),
+    ]
+    assert "weights are not finite after step" in (sweep / "1" / "error.txt").read_text()
+    assert ended.stderr.count("error: ") == 3, "once of each job, and of the sweep"
+    assert all((sweep / job / "student" / "model.safetensors").exists() for job in "23")
+    assert all((sweep / job / "csv" / "metrics.csv").stat().st_size for job in "23")
+    assert ended.stdout.count("2 steps in") == 2, "the first process speaks for all"
 
 
 def test_what_several_processes_have_to_say_is_said_once_and_last(small):
