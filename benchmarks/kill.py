@@ -5,8 +5,8 @@
 
 Every attempt is ``python -m dopd_lightning +experiment=quickstart ckpt_path=auto``, in a process of its own. SIGKILL
 comes at a moment drawn evenly from half of how long the last run took that nothing happened to, so that most runs are
-killed more than once. An attempt that ends before its moment is compared, and the next kill is of another run. The first command here is the quickstart as it is shipped; what
-comes behind ``--`` is added to it.
+killed more than once. An attempt that ends before its moment is compared, and the next kill is of another run. The
+first command here is the quickstart as it is shipped; what comes behind ``--`` is added to it.
 """
 
 from __future__ import annotations
