@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 from importlib.resources import files
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import lightning as L
@@ -32,6 +33,19 @@ QUICKSTART = [*SMALL_SUMS, "data.batch_size=2"]
 STUDY_TASKS = ("basic_arithmetic", "chain_sum", "gcd")
 ALL_TASKS = [f"data.{part}.{task}.size=4" for part in ("train", "val") for task in STUDY_TASKS]
 STUDY_MODELS = ("student", "student_small", "teacher", "teacher_small")
+BESIDE = (
+    "callbacks",
+    "engine",
+    "hydra",
+    "logger",
+    "optimizer",
+    "paths",
+    "precision",
+    "scheduler",
+    "strategy",
+    "trainer",
+)
+"""Groups whose choices have nothing to do with one another."""
 BUILT = ("models", "search_validation", "table1", "teacher")
 """Experiments of the study, one of each shape: others differ in numbers, and in parts with a choice of their own."""
 ONLY_EVALUATE = {path.stem for path in FILES if re.search(r"study/(models|transfer|.*_validation)", str(path))}
@@ -91,15 +105,28 @@ def _group_and_name(choice):
     return choice.split("/", 1) if nested else choice.rsplit("/", 1)
 
 
+def _rows():
+    """All choices that make objects on a CPU, each once; one of each of the groups ``BESIDE`` at a time."""
+    here = [choice for choice in CHOICES if choice != "precision/16-mixed"]
+    columns = [[choice for choice in here if choice.startswith(f"{group}/")] for group in BESIDE]
+    rows = [[choice for choice in row if choice] for row in zip_longest(*columns)]
+    return rows + [[choice] for choice in here if choice not in {*chain(*columns)}]
+
+
 @pytest.fixture
 def chosen(configured, models, lines, tmp_path):
-    def compose(choice):
-        group, name = _group_and_name(choice)
-        extra = needs(choice, models, lines, tmp_path)
-        if group == "experiment":
-            return configured(f"+experiment={name}", *extra, "trainer.val_check_interval=null", bare=True)
-        sets = () if group == "data" and name != "jsonl" else ("train",)
-        return configured(f"{'+' if group == 'debug' else ''}{group}={name}", *extra, sets=sets)
+    def compose(*choices):
+        words, sets, bare = [], ("train",), False
+        for choice in choices:
+            group, name = _group_and_name(choice)
+            words += [f"{'+' if group in ('debug', 'experiment') else ''}{group}={name}"]
+            words += needs(choice, models, lines, tmp_path)
+            if group == "experiment":
+                bare = True
+                words.append("trainer.val_check_interval=null")
+            if group == "data" and name != "jsonl":
+                sets = ()
+        return configured(*words, sets=sets, bare=bare)
 
     return compose
 
@@ -109,14 +136,14 @@ def test_the_groups_are_those_of_the_method_and_of_lightning():
     assert [*(expected + "reference rollout scheduler strategy student teacher trainer").split()] == GROUPS
 
 
-@pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice != "precision/16-mixed"])
-def test_it_composes_onto_the_root_and_its_objects_are_made(chosen, choice, monkeypatch):
+@pytest.mark.parametrize("choices", _rows(), ids=" ".join)
+def test_they_compose_onto_the_root_and_their_objects_are_made(chosen, choices, monkeypatch):
     monkeypatch.setattr("dopd_lightning.rollout.vllm_in_process.find_spec", lambda name: "as if it were installed")
     monkeypatch.setattr("dopd_lightning.rollout.VLLMServerEngine.positions", 1024)  # as if there were a server
-    config = chosen(choice)
+    config = chosen(*choices)
     check_complete(config)
     OmegaConf.resolve(config.copy())  # what --cfg job --resolve does
-    if choice.startswith("experiment/study/") and choice.rpartition("/")[2] not in BUILT:
+    if choices[0].startswith("experiment/study/") and choices[0].rpartition("/")[2] not in BUILT:
         return
     run = build(config)
     assert isinstance(run.module, DOPDModule)
