@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,11 @@ def save_student(module: DOPDModule, folder: str | os.PathLike[str], adapters: s
     check_choice("adapters", adapters, ADAPTERS)
     student = module.student
     check_weights(student.named_parameters(), "at the export")
-    if adapters == "merge" and has_adapters(student) and not is_sharded(student):
+    checked = has_adapters(student) and not is_sharded(student)
+    if checked and adapters == "merge":
         student = merged(student)
+    elif checked:
+        checked = bool(student.name_or_path)  # where their base is
     weights = whole_weights(student)
     with failing_together((ConfigError, WriteError), module.device):
         if module.global_rank == 0:
@@ -55,9 +59,8 @@ def save_student(module: DOPDModule, folder: str | os.PathLike[str], adapters: s
                     _save(student, part, weights)
                 module.tokenizer.save_pretrained(part)
                 del weights
-                if student is not module.student:
-                    student = type(student).from_pretrained(part, dtype=student.dtype)
-                    _check_same(module, student)
+                if checked:
+                    _check_same(module, _loaded(student, part), adapters)
 
 
 def _save(student: PreTrainedModel, folder: Path, weights: dict[str, Any]) -> None:
@@ -69,14 +72,33 @@ def _save(student: PreTrainedModel, folder: Path, weights: dict[str, Any]) -> No
     student.generation_config = None if generation_config is None else GenerationConfig()  # type: ignore[no-untyped-call]
     try:
         student.save_pretrained(folder, state_dict=weights)
+    except RuntimeError as error:
+        if not has_adapters(student):
+            raise
+        reason = " ".join(str(error).split())[:120]
+        raise ConfigError(f"adapters: 'keep' cannot write these ({reason}…); export with adapters=merge") from error
     finally:
         student.generation_config = generation_config
     if generation_config is not None and student.can_generate():
         generation_config.to_json_file(folder / GENERATION_CONFIG_NAME)
 
 
+def _loaded(student: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model that a user loads from the folder: a whole one, or a student's adapters on their base."""
+    model = type(student)
+    if not has_adapters(student):
+        return model.from_pretrained(folder, dtype=student.dtype)
+    from peft import PeftModel
+
+    revision = getattr(student.config, "_commit_hash", None) or "main"
+    base = model.from_pretrained(student.name_or_path, config=student.config, dtype=student.dtype, revision=revision)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # peft asks for it
+        return PeftModel.from_pretrained(base, folder)  # type: ignore[return-value]
+
+
 @torch.no_grad()
-def _check_same(module: DOPDModule, loaded: PreTrainedModel) -> None:
+def _check_same(module: DOPDModule, loaded: PreTrainedModel, adapters: str) -> None:
     """Refuse an export that says something else than the student that was trained, with its adapters, says."""
     ids = torch.tensor([module.tokenizer.encode(_PROBE, add_special_tokens=False)])
     with evaluating(module.student):
@@ -84,9 +106,10 @@ def _check_same(module: DOPDModule, loaded: PreTrainedModel) -> None:
     loaded.eval()  # type: ignore[no-untyped-call]
     nats = difference(loaded(input_ids=ids, use_cache=False).logits, expected, module.student)
     if nats is not None:
+        other = {"merge": "keep", "keep": "merge"}[adapters]
         raise ConfigError(
-            f"adapters: 'merge' makes a model whose log-probabilities differ by up to {nats:.2g} nats from the trained "
-            "student's; nothing was written. Export with adapters=keep (stage=export reads a checkpoint)"
+            f"adapters: {adapters!r} makes a model whose log-probabilities differ by up to {nats:.2g} nats from the "
+            f"trained student's; nothing was written. Export with adapters={other} (stage=export reads a checkpoint)"
         )
 
 

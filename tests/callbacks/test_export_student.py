@@ -134,10 +134,12 @@ TARGETS = {
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("fields", TARGETS.values(), ids=TARGETS)
 @pytest.mark.filterwarnings("ignore:Model (with|has) `tie_word_embeddings=True`")
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers` to `True`")
 def test_the_exported_student_is_the_trained_one_whatever_its_adapters_are_on(
     make_policy, tokenizer, tmp_path, fields, tied
 ):
-    student = make_policy(tie_word_embeddings=tied)
+    make_policy(tie_word_embeddings=tied).save_pretrained(tmp_path / "base")
+    student = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     student.add_adapter(LoraConfig(r=2, task_type="CAUSAL_LM", **fields))
     torch.manual_seed(0)
     with torch.no_grad():
@@ -145,8 +147,13 @@ def test_the_exported_student_is_the_trained_one_whatever_its_adapters_are_on(
             if weight.requires_grad:
                 weight += 0.2 * torch.randn_like(weight)
     module = DOPDModule(student, fusion=Data(), rollout=DatasetRollout(), tokenizer=tokenizer)
-    save_student(module, tmp_path)
-    assert_is_student(tmp_path, module, tokenizer)
+    save_student(module, tmp_path / "merged")
+    assert_is_student(tmp_path / "merged", module, tokenizer)
+    if tied and {"embed_tokens", "lm_head"} <= {*fields["target_modules"]}:
+        with pytest.raises(ConfigError, match=r"adapters: 'keep' cannot write these \(.*; export with adapters=merge"):
+            save_student(module, tmp_path / "kept", adapters="keep")  # two on one weight, which peft saves with them
+    else:
+        save_student(module, tmp_path / "kept", adapters="keep")  # and compared
     base = make_policy(tie_word_embeddings=tied)
     torch.testing.assert_close(base_of(student)(input_ids=IDS).logits, base(input_ids=IDS).logits)
 
@@ -162,6 +169,14 @@ def test_an_export_that_is_another_model_is_refused_and_nothing_is_overwritten(
         save_student(with_adapters, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["student"]
+
+
+def test_adapters_that_were_trained_on_another_base_are_not_kept(with_adapters, tmp_path):
+    with torch.no_grad():
+        with_adapters.student.model.norm.weight += 1
+    with pytest.raises(ConfigError, match=r"adapters: 'keep' .* differ by up to [\d.]+ nats .*adapters=merge"):
+        save_student(with_adapters, tmp_path / "student", adapters="keep")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_generation_config_that_contradicts_itself_is_exported_all_the_same(module, tmp_path):
