@@ -119,9 +119,10 @@ def test_what_several_processes_have_to_say_is_said_once_and_last(small):
 
 
 def test_one_run_with_processes_started_by_multiprocessing(small, tmp_path):
-    ended = on_two_processes(*small, "strategy=ddp_spawn", "name=spawn", "trainer.max_steps=2")
+    several = ["strategy=ddp_spawn", "trainer.devices=2", "data.batch_size=1"]
+    ended = run([*small, *several, "name=spawn", "trainer.max_steps=2"])
     assert ended.returncode == 0, ended.stderr
-    (run,) = (tmp_path / "runs" / "spawn").iterdir()
-    assert json.loads((run / "summary.json").read_text())["steps"] == 2
-    assert (run / "student" / "model.safetensors").exists()
-    assert (run / "checkpoints" / "step=2.ckpt").exists()
+    (folder,) = (tmp_path / "runs" / "spawn").iterdir()
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 2
+    assert (folder / "student" / "model.safetensors").exists()
+    assert (folder / "checkpoints" / "step=2.ckpt").exists()
