@@ -7,7 +7,7 @@ MARKED = -m lowest $(shell grep -rl --include='*.py' 'pytest.mark.lowest' tests)
 # A worker takes tests that are next to each other, which share what is made once a file, and then others' tests.
 XDIST := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: quickstart test chromium clean
+.PHONY: quickstart test types units chromium clean
 
 quickstart: .venv/installed
 	$(BIN)/python -m dopd_lightning +experiment=quickstart
@@ -15,9 +15,14 @@ quickstart: .venv/installed
 test: .venv/installed .venv-lowest/installed chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(XDIST)  # the models are too small for more threads
+	$(MAKE) --no-print-directory -j 2 types units  # side by side: the type checker is one process, for minutes
 	OMP_NUM_THREADS=1 $(LOWEST) -m pytest $(XDIST) -W default $(MARKED)  # old releases warn of newer ones
+
+types: .venv/installed
+	$(BIN)/mypy
+
+units: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(XDIST)  # the models are too small for more threads
 
 # The browser that tests/maps looks at pages with.
 chromium:
