@@ -27,7 +27,7 @@ _LEFT = {
     "predict": ("predictions.jsonl",),
     "export": ("student",),
 }
-"""What each stage leaves in its folder that could not be had again without the time it took."""
+"""Results of each stage that take their time to make again."""
 _ORPHANS = 10.0
 """Seconds that the processes of a run whose first process was killed may take to end; they hold its lock, too."""
 

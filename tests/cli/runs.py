@@ -18,11 +18,11 @@ from dopd_lightning.cli.main import main
 from tests.forks import context
 
 STEPS = 12
-"""Of a run with these arguments."""
+"""Number of steps of a run with ``arguments_in``."""
 
 
 def arguments_in(folder: Path, models: Path) -> list[str]:
-    """Of a run of one epoch that saves after each step: but for sizes, what a run is by default. Its data is there."""
+    """Write the data of a run of one epoch, and return its arguments: the defaults, but for sizes and a save a step."""
     rows = [{"prompt": f"Add {n} 2.", "privileged": f"first {n}", "answer": n + 2} for n in range(2 * STEPS)]
     (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return [
@@ -110,7 +110,7 @@ def assert_same_end(found: Path, expected: Path, checkpoint: Path | None = None)
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
-    """Of ``metrics.csv``, but for times."""
+    """Rows of ``metrics.csv``, without times."""
     with (folder / "csv" / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     names = [name for name in rows[0] if not name.startswith(("train/tokens_per_second", "train/peak_memory"))]

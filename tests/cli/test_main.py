@@ -31,7 +31,7 @@ def small(models, lines, tmp_path, monkeypatch):
 
 
 def on_two_processes(*arguments):
-    """As a user begins it: Lightning starts the same command once more."""
+    """Run the command as a user does; Lightning starts it once more for the second process."""
     several = ["trainer.devices=2", "data.batch_size=1"]
     command = [sys.executable, "-m", "dopd_lightning", *arguments, *several]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}

@@ -16,7 +16,7 @@ from tests.compare.conftest import Runs
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """Of a page of two groups of two seeds."""
+    """Address of a page with two groups of two seeds."""
     folder = tmp_path_factory.mktemp("compared")
     make_run = Runs(folder)
     for seed in (0, 1):
