@@ -1,0 +1,33 @@
+"""Names that a page, a configuration or an example has shown keep meaning something, wherever the code has moved."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+NAMES = (Path(__file__).parent / "names.txt").read_text(encoding="utf-8").split()
+
+
+def found(name: str) -> bool:
+    """Import a dotted name; its last part may be a parameter of what is named before."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            thing = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        for number, part in enumerate(parts[end:], start=end):
+            if hasattr(thing, part):
+                thing = getattr(thing, part)
+            else:
+                return number == len(parts) - 1 and part in inspect.signature(thing).parameters
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_was_shown_is_still_there(name):
+    assert found(name)
