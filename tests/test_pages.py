@@ -29,6 +29,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import open_dict
 
+from dopd_lightning.cli.failure import SWEEP
+from dopd_lightning.cli.hydra_callbacks import BEGAN, NewFolder
 from dopd_lightning.cli.make import check_complete
 from dopd_lightning.cli.resolvers import register_resolvers
 from dopd_lightning.cli.stages import run_stage
@@ -113,6 +115,8 @@ def hub(tmp_path_factory, make_policy, tokenizer) -> Path:
 def desk(hub, tmp_path, monkeypatch) -> Iterator[SimpleNamespace]:
     """A folder to work in, with the files that pages speak of, and a server that writes hints."""
     monkeypatch.chdir(tmp_path)
+    for name in (BEGAN, SWEEP):  # which runs set
+        monkeypatch.setenv(name, "")
     for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path))
     (tmp_path / "Qwen").symlink_to(hub / "Qwen")
@@ -170,6 +174,7 @@ def composed(overrides: list[str], sweep: bool = False):
     register_resolvers()
     with initialize_config_module("dopd_lightning.conf", version_base="1.3"):
         config = compose("config", overrides, return_hydra_config=True)
+    NewFolder().on_multirun_start(config) if sweep else NewFolder().on_run_start(config)
     with open_dict(config):
         config.hydra.job.num = 0
         where = config.hydra.sweep.dir + "/" + config.hydra.sweep.subdir if sweep else config.hydra.run.dir

@@ -14,18 +14,15 @@ NAMES = (Path(__file__).parent / "names.txt").read_text(encoding="utf-8").split(
 def found(name: str) -> bool:
     """Import a dotted name; its last part may be a parameter of what is named before."""
     parts = name.split(".")
-    for end in range(len(parts), 0, -1):
-        try:
+    thing = importlib.import_module(parts[0])
+    for end, part in enumerate(parts[1:], start=2):
+        if hasattr(thing, part):
+            thing = getattr(thing, part)
+        elif inspect.ismodule(thing):
             thing = importlib.import_module(".".join(parts[:end]))
-        except ModuleNotFoundError:
-            continue
-        for number, part in enumerate(parts[end:], start=end):
-            if hasattr(thing, part):
-                thing = getattr(thing, part)
-            else:
-                return number == len(parts) - 1 and part in inspect.signature(thing).parameters
-        return True
-    return False
+        else:
+            return end == len(parts) and part in inspect.signature(thing).parameters
+    return True
 
 
 @pytest.mark.parametrize("name", NAMES)
