@@ -8,10 +8,11 @@ from unittest.mock import patch
 
 import torch
 
-from dopd_lightning.divergence import Scores, loss_of
+from dopd_lightning.divergence import loss_of
 from dopd_lightning.fusion import DOPD, Teacher, TokenStatistics, dopd, tables_of
 from dopd_lightning.fusion.routing import Regime
-from dopd_lightning.head import Head
+from dopd_lightning.scores import Scores
+from dopd_lightning.scores.head import Head
 
 SHARES = {Regime.LH: 0.3, Regime.LL: 0.3, Regime.HT: 0.2, Regime.HS: 0.2}
 

@@ -20,9 +20,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 from dopd_lightning import DOPDModule
 from dopd_lightning.data import Example, PromptFormat, collate
 from dopd_lightning.fusion import FusionRule
-from dopd_lightning.optimizer import adamw
 from dopd_lightning.policies import new_policy
 from dopd_lightning.rollout import RolloutRequest, StudentRollout
+from dopd_lightning.training.optimizer import adamw
 
 LEARNING_RATE = 1e-6
 CLIP = 1.0

@@ -14,8 +14,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from dopd_lightning.callbacks.resumable_checkpoint import ResumableCheckpoint
 from dopd_lightning.errors import check_range
-from dopd_lightning.module import DOPDModule
-from dopd_lightning.watcher import Watcher
+from dopd_lightning.training.module import DOPDModule
+from dopd_lightning.training.watcher import Watcher
 
 
 class CollapseGuard(Watcher):

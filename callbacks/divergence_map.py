@@ -16,14 +16,14 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from dopd_lightning.callbacks.map_loggers import MapLoggers
 from dopd_lightning.data import Example, examples_of
+from dopd_lightning.distributed.processes import first_process
+from dopd_lightning.distributed.random_state import random_state, set_random_state
 from dopd_lightning.errors import check_range
-from dopd_lightning.files import write_whole
 from dopd_lightning.fusion import Thresholds
+from dopd_lightning.io.files import write_whole
 from dopd_lightning.maps import Snapshot, ids_of, render_page, responses_of, token_pieces
-from dopd_lightning.module import DOPDModule
-from dopd_lightning.processes import first_process
-from dopd_lightning.random_state import random_state, set_random_state
-from dopd_lightning.watcher import Watcher
+from dopd_lightning.training.module import DOPDModule
+from dopd_lightning.training.watcher import Watcher
 
 PAGE = "divergence_map.html"
 """The page's name, in the callback's folder; the snapshots are in a folder named like it, without the ending."""

@@ -12,15 +12,15 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from dopd_lightning.ends import ends_named
+from dopd_lightning.distributed.processes import failing_together
+from dopd_lightning.distributed.sharding import is_sharded, whole_weights
 from dopd_lightning.errors import ConfigError, WriteError, check_choice
-from dopd_lightning.files import written_whole_folder
-from dopd_lightning.module import DOPDModule
-from dopd_lightning.non_finite import check_weights
+from dopd_lightning.io.files import written_whole_folder
 from dopd_lightning.policies import evaluating, has_adapters, merged
-from dopd_lightning.processes import failing_together
-from dopd_lightning.readings import difference
-from dopd_lightning.sharding import is_sharded, whole_weights
+from dopd_lightning.rollout.ends import ends_named
+from dopd_lightning.training.module import DOPDModule
+from dopd_lightning.training.non_finite import check_weights
+from dopd_lightning.training.readings import difference
 
 ADAPTERS = ("merge", "keep")
 _PROBE = "12 + 34 = 46"

@@ -13,9 +13,9 @@ from dopd_lightning.errors import check_range
 from dopd_lightning.fusion import Regime
 from dopd_lightning.maps import readable, shown, token_pieces
 from dopd_lightning.maps.collect import prompt_text
-from dopd_lightning.module import DOPDModule
 from dopd_lightning.record import TokenRecord
-from dopd_lightning.watcher import Watcher
+from dopd_lightning.training.module import DOPDModule
+from dopd_lightning.training.watcher import Watcher
 
 STYLES = {Regime.LH: "default", Regime.LL: "dim", Regime.HT: "bold blue", Regime.HS: "bold yellow"}
 """Most tokens are LH. Letters that are bold are where the sources part."""

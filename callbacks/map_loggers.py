@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from dopd_lightning.maps import COLUMNS, Snapshot, averages, heatmap, render_page, rows, shown_alone
-from dopd_lightning.watcher import warn_of
+from dopd_lightning.training.watcher import warn_of
 
 
 class MapLoggers:

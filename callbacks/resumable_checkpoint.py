@@ -14,9 +14,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 
+from dopd_lightning.distributed.processes import failing_together
 from dopd_lightning.errors import ConfigError, WriteError, check_range
-from dopd_lightning.files import says_what_fails
-from dopd_lightning.processes import failing_together
+from dopd_lightning.io.files import says_what_fails
 
 
 class RunStopped(Exception):
@@ -41,7 +41,7 @@ class ResumableCheckpoint(Checkpoint):
     (as it does from its own ModelCheckpoint's files), nor while gradients accumulate, which checkpoints do not hold.
     The last step is saved when the other callbacks are done with the run: one that goes on from there trains nothing.
     Files are named by step; ``last.ckpt`` is a link to the newest. Use it with
-    :class:`~dopd_lightning.checkpoints.WholeCheckpointIO`.
+    :class:`~dopd_lightning.training.checkpoints.WholeCheckpointIO`.
 
     Args:
         folder: where to.

@@ -11,7 +11,7 @@ import lightning as L
 import torch
 
 from dopd_lightning.record import TokenRecord
-from dopd_lightning.watcher import Watcher
+from dopd_lightning.training.watcher import Watcher
 
 
 class Speed(Watcher):

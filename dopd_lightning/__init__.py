@@ -3,13 +3,16 @@
 from dopd_lightning.data import DOPDDataModule, PromptFormat
 from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.fusion import Regime
-from dopd_lightning.module import DOPDModule
-from dopd_lightning.non_finite import NonFiniteLossError
+from dopd_lightning.moved import find_moved
 from dopd_lightning.policies import Reference
-from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.record import TokenRecord
+from dopd_lightning.training.module import DOPDModule
+from dopd_lightning.training.non_finite import NonFiniteLossError
+from dopd_lightning.training.privileged import PrivilegedAccess
 
 __version__ = "0.1.0"
+
+find_moved()
 
 __all__ = [
     "ConfigError",

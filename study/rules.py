@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from dopd_lightning.distributed.processes import gathered_objects
 from dopd_lightning.divergence.term import Pool, Term
 from dopd_lightning.fusion import DOPD, Confidence, Regime, Supervision, TokenStatistics
 from dopd_lightning.fusion.routing import Thresholds, advantage_gap, routing
-from dopd_lightning.processes import gathered_objects
 
 
 @dataclass(frozen=True, kw_only=True)

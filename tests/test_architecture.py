@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PLAN = re.findall(r"^(\d)  (\w+(?: · \w+)*)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+PLAN = re.findall(r"^ ?(\d+)  (\w+(?: · \w+)*)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
 FLOOR = {room: int(floor) for floor, rooms in PLAN for room in rooms.split(" · ")}
 FILES = [*(ROOT / "dopd_lightning").glob("[!_]*.py"), *(ROOT / "dopd_lightning").glob("*/**/*.py")]
 FILES += [ROOT / "dopd_lightning" / "__main__.py", *(ROOT / "callbacks").rglob("*.py")]

@@ -24,16 +24,8 @@ from dopd_lightning.cli.resume import KeepConfig
 from dopd_lightning.cli.summary import Tally
 from dopd_lightning.cli.trainer import answered_sets, check_amounts, check_fit, make_trainer
 from dopd_lightning.cli.wandb_account import check_wandb
-from dopd_lightning.consistency import (
-    check_reduction,
-    check_settings,
-    check_teacher_given,
-    check_top_k,
-    room_for_prompt,
-)
 from dopd_lightning.data import DOPDDataModule, PromptFormat, get_verifier
 from dopd_lightning.errors import ConfigError, check_choice, check_range
-from dopd_lightning.module import DOPDModule
 from dopd_lightning.policies import (
     check_same_tokenizer,
     load_config,
@@ -43,6 +35,14 @@ from dopd_lightning.policies import (
     shared_vocabulary_size,
 )
 from dopd_lightning.rollout import Engine, Rollout, TransformersEngine
+from dopd_lightning.training.consistency import (
+    check_reduction,
+    check_settings,
+    check_teacher_given,
+    check_top_k,
+    room_for_prompt,
+)
+from dopd_lightning.training.module import DOPDModule
 
 _SETS = ("train", "val", "test", "predict")
 _TELLS = {

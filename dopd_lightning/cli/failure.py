@@ -9,9 +9,9 @@ from pathlib import Path
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from dopd_lightning.distributed.processes import number_of_processes, process_number
 from dopd_lightning.errors import ConfigError, DataError, EngineError, WriteError
-from dopd_lightning.non_finite import NonFiniteLossError
-from dopd_lightning.processes import number_of_processes, process_number
+from dopd_lightning.training.non_finite import NonFiniteLossError
 
 ERROR = "error.txt"
 """In the run's folder, as long as no later attempt has begun there."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
-from dopd_lightning.watcher import warn_of
+from dopd_lightning.training.watcher import warn_of
 
 _WORK = ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint", "state", "go_on")
 

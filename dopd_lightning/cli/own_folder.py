@@ -15,9 +15,9 @@ from filelock import FileLock, Timeout
 from lightning.fabric.utilities.rank_zero import _get_rank
 from omegaconf import DictConfig
 
-from dopd_lightning.checkpoints import read_checkpoint
 from dopd_lightning.cli.failure import ERROR
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.training.checkpoints import read_checkpoint
 
 log = logging.getLogger(__name__)
 

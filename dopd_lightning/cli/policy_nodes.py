@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from dopd_lightning.cli.make import check_signatures, complaints_name
 from dopd_lightning.cli.values import check_value
-from dopd_lightning.consistency import QUANTIZED_STUDENT, check_average
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.policies import check_loading
+from dopd_lightning.training.consistency import QUANTIZED_STUDENT, check_average
 
 SOURCES = {"teacher": "teacher", "reference": "reference.model"}
 """The config key of each source's model."""

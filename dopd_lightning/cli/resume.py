@@ -17,12 +17,12 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dopd_lightning.checkpoints import read_checkpoint
 from dopd_lightning.cli.resolvers import asset
 from dopd_lightning.compare.differences import OF_NO_CONSEQUENCE
 from dopd_lightning.data import DOPDDataModule
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.module import DOPDModule
+from dopd_lightning.training.checkpoints import read_checkpoint
+from dopd_lightning.training.module import DOPDModule
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from dopd_lightning.cli.resume import check_same_run, checkpoints_of, load_first
 from dopd_lightning.cli.summary import Summary, at_max_epochs, take_tally, write_config
 from dopd_lightning.cli.trainer import make_trainer
 from dopd_lightning.errors import ConfigError, check_choice
-from dopd_lightning.files import json_line, write_whole
+from dopd_lightning.io.files import json_line, write_whole
 from dopd_lightning.loggers import CSVLogger, continue_loggers
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dopd_lightning.callbacks import CollapseGuard
-from dopd_lightning.files import write_whole
-from dopd_lightning.module import DOPDModule
+from dopd_lightning.io.files import write_whole
+from dopd_lightning.training.module import DOPDModule
 
 _STEPS, _REGIME, _END = "tally/steps", "tally/regime/", "tally/end/"
 

@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 
 from dopd_lightning.cli.make import make
 from dopd_lightning.data import DOPDDataModule
+from dopd_lightning.distributed.sharding import FullyShardedStrategy
 from dopd_lightning.errors import ConfigError, check_range
-from dopd_lightning.sharding import FullyShardedStrategy
 
 _AT_LEAST = {
     "check_val_every_n_epoch": 1,

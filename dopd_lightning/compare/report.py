@@ -8,7 +8,7 @@ from dopd_lightning.compare.comparison import Comparison
 from dopd_lightning.compare.figures import figures_of
 from dopd_lightning.compare.page import render_page
 from dopd_lightning.compare.text import to_csv, to_markdown
-from dopd_lightning.files import write_whole, written_whole
+from dopd_lightning.io.files import write_whole, written_whole
 
 
 def write_report(comparison: Comparison, folder: Path) -> None:

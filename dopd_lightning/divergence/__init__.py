@@ -2,24 +2,17 @@
 
 from dopd_lightning.divergence.dense import divergence
 from dopd_lightning.divergence.engine import Loss, fused_loss
-from dopd_lightning.divergence.logit_scores import LogitScores
-from dopd_lightning.divergence.loss import AnyScores, loss_of
+from dopd_lightning.divergence.loss import loss_of
 from dopd_lightning.divergence.reduction import Reduction, reduce_loss
-from dopd_lightning.divergence.scores import Scores
 from dopd_lightning.divergence.term import Divergence, Kind, Pool, Support, Tail, Target, Term, TopKOf
 from dopd_lightning.divergence.token_losses import token_losses
-from dopd_lightning.divergence.workspace import LOSS_MEMORY
 
 __all__ = [
-    "LOSS_MEMORY",
-    "AnyScores",
     "Divergence",
     "Kind",
-    "LogitScores",
     "Loss",
     "Pool",
     "Reduction",
-    "Scores",
     "Support",
     "Tail",
     "Target",

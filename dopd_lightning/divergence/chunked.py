@@ -12,20 +12,20 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from dopd_lightning.divergence.distribution import at_ids
 from dopd_lightning.divergence.gradients import (
     full_,
     one_token_,
     outcomes,
     single_sample,
-    tail_log_probability_,
     top_k_,
 )
-from dopd_lightning.divergence.scores import Scores, normalize_
 from dopd_lightning.divergence.term import Pool, Term
 from dopd_lightning.divergence.token_losses import mix
-from dopd_lightning.divergence.workspace import Workspace, blocks
-from dopd_lightning.head import HeadGradient
+from dopd_lightning.scores import Scores
+from dopd_lightning.scores.distribution import at_ids
+from dopd_lightning.scores.head import HeadGradient
+from dopd_lightning.scores.rows import blocks, normalize_, tail_log_probability_
+from dopd_lightning.scores.workspace import Workspace
 
 
 class ChunkedLoss:

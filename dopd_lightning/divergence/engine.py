@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dopd_lightning.divergence.chunked import ChunkedLoss
-from dopd_lightning.divergence.distribution import check_same_shape
 from dopd_lightning.divergence.reduction import Reduction, reduction_coefficients
-from dopd_lightning.divergence.scores import Scores
 from dopd_lightning.divergence.term import Pool, Term
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.scores.by_states import Scores
+from dopd_lightning.scores.distribution import check_same_shape
 
 
 class Loss(NamedTuple):

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from dopd_lightning.divergence.dense import compare, sampled
-from dopd_lightning.divergence.distribution import EXCLUDED, LOG_PROB_FLOOR, log_probs
 from dopd_lightning.divergence.term import Divergence, Kind
-from dopd_lightning.divergence.workspace import blocks, log_sum_exp
+from dopd_lightning.scores.distribution import EXCLUDED, log_probs
+from dopd_lightning.scores.rows import blocks, tail_log_probability_
 
 
 def full_(student: Tensor, target: Tensor, kind: Kind, beta: float) -> Tensor:
@@ -89,16 +89,6 @@ def top_k_(student: Tensor, ids: Tensor, inside: Tensor, tail_logp: Tensor, how:
         student.scatter_(-1, ids, own)
     out.scatter_(-1, ids, by_outcome[:, :-1])
     return value
-
-
-def tail_log_probability_(log_probs: Tensor, ids: Tensor) -> Tensor:
-    """Log-probability ``(n, 1)`` of all tokens but ``ids`` ``(n, K)``, whose entries are lost.
-
-    It is summed over the tail itself: 1 minus the sum of the others would lose a small one to rounding.
-    """
-    log_probs.scatter_(-1, ids, EXCLUDED)
-    largest = log_probs.amax(-1, keepdim=True).clamp_(min=LOG_PROB_FLOOR)
-    return log_sum_exp(log_probs, largest).clamp_(min=LOG_PROB_FLOOR)
 
 
 def one_token_(student: Tensor, ids: Tensor, by_logp: Tensor, out: Tensor) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import cast
 
 from dopd_lightning.divergence.engine import Loss, fused_loss
-from dopd_lightning.divergence.logit_scores import LogitScores
 from dopd_lightning.divergence.reduction import Reduction, reduce_loss
-from dopd_lightning.divergence.scores import Scores
 from dopd_lightning.divergence.term import Term
 from dopd_lightning.divergence.token_losses import token_losses
-
-AnyScores: TypeAlias = Scores | LogitScores
+from dopd_lightning.scores import AnyScores, LogitScores, Scores
 
 
 def loss_of(

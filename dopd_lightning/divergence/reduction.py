@@ -7,8 +7,8 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from dopd_lightning.distributed.processes import number_of_processes, summed
 from dopd_lightning.errors import check_choice
-from dopd_lightning.processes import number_of_processes, summed
 
 Reduction: TypeAlias = Literal["rollout", "token"]
 

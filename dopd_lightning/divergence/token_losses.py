@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dopd_lightning.divergence.dense import divergence
-from dopd_lightning.divergence.distribution import at_ids, check_same_shape, log_probs
 from dopd_lightning.divergence.term import Pool, Term
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.scores.distribution import at_ids, check_same_shape, log_probs
 
 
 def token_losses(

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dopd_lightning.distributed.processes import alone
 from dopd_lightning.divergence.term import Term
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion.rule import FusionRule
 from dopd_lightning.fusion.statistics import TokenStatistics
-from dopd_lightning.processes import alone
 
 _ROLES = ("student", "teacher", "reference")
 _SHAPE = (2, 16, 8)

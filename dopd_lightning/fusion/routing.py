@@ -14,10 +14,10 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from dopd_lightning.divergence.distribution import LOG_PROB_FLOOR, check_same_shape
+from dopd_lightning.distributed.processes import gathered_objects
 from dopd_lightning.errors import check_choice, check_range
 from dopd_lightning.fusion.ranking import largest
-from dopd_lightning.processes import gathered_objects
+from dopd_lightning.scores.distribution import LOG_PROB_FLOOR, check_same_shape
 
 Normalize: TypeAlias = Literal["none", "minmax", "zscore"]
 

@@ -9,10 +9,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from dopd_lightning.divergence import AnyScores, Divergence, LogitScores, Term, loss_of
-from dopd_lightning.divergence.distribution import check_same_shape
+from dopd_lightning.divergence import Divergence, Term, loss_of
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion.routing import Thresholds, advantage_gap
+from dopd_lightning.scores import AnyScores, LogitScores
+from dopd_lightning.scores.distribution import check_same_shape
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,10 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from dopd_lightning.hints.writer import Reply, Tokens, said
-from dopd_lightning.http import in_one_line
+from dopd_lightning.io.http import in_one_line
 
 if TYPE_CHECKING:
-    from dopd_lightning.http import Answer
+    from dopd_lightning.io.http import Answer
 
 _PASSES = (408, 409, 425, 429)
 _DENIED = (401, 403, 404)

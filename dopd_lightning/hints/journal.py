@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dopd_lightning.errors import ConfigError, DataError
-from dopd_lightning.files import json_line, says_what_fails
+from dopd_lightning.io.files import json_line, says_what_fails
 
 log = logging.getLogger(__name__)
 

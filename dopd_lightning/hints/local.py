@@ -13,7 +13,6 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.data import PromptFormat
-from dopd_lightning.ends import ends_of
 from dopd_lightning.errors import ConfigError, check_range
 from dopd_lightning.hints.writer import Failure, Replies, Reply, Tokens, Write, said
 from dopd_lightning.policies import (
@@ -25,6 +24,7 @@ from dopd_lightning.policies import (
     shared_vocabulary_size,
 )
 from dopd_lightning.rollout import Sampling, generate
+from dopd_lightning.rollout.ends import ends_of
 
 
 @dataclass(kw_only=True)

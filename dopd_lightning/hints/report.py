@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dopd_lightning.data import Example
-from dopd_lightning.files import json_line, write_whole
 from dopd_lightning.hints.reason import Reason
 from dopd_lightning.hints.row import Row
 from dopd_lightning.hints.writer import Tokens
+from dopd_lightning.io.files import json_line, write_whole
 
 HINTS, DROPPED, REPORT = "hints.jsonl", "dropped.jsonl", "report.json"
 NO_ANSWER, NOT_WRITTEN = "no_answer", "not_written"

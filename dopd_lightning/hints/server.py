@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dopd_lightning.errors import ConfigError, check_range, missing_extra
 from dopd_lightning.hints.answers import Denied, Unusable, reply_in, short
 from dopd_lightning.hints.writer import Failure, Replies, Reply, Tokens, Write
-from dopd_lightning.http import Answer, AnswerTooLarge, read_answer
+from dopd_lightning.io.http import Answer, AnswerTooLarge, read_answer
 
 if TYPE_CHECKING:
     import httpx

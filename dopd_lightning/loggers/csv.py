@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger as LightningCSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_warn
 
-from dopd_lightning.files import says_what_fails, written_whole
+from dopd_lightning.io.files import says_what_fails, written_whole
 from dopd_lightning.loggers.continued import ContinuedLogger
 
 Row = Mapping[str, Any]

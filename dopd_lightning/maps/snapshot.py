@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dopd_lightning.files import written_whole
+from dopd_lightning.io.files import written_whole
 
 ROLES = ("student", "teacher", "reference")
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedConfig
 
-from dopd_lightning.divergence import LOSS_MEMORY
 from dopd_lightning.errors import check_choice, check_range
 from dopd_lightning.fusion import DOPD
 from dopd_lightning.memory.policy import Batch, Policy
+from dopd_lightning.scores import LOSS_MEMORY
 
 STRATEGIES = ("ddp", "fsdp")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")

@@ -14,7 +14,7 @@ from transformers.initialization import no_init_weights
 
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.memory.kept import bytes_of, watching
-from dopd_lightning.views import View, response_states
+from dopd_lightning.scores.views import View, response_states
 
 
 def number_of_parameters(config: PreTrainedConfig) -> int:

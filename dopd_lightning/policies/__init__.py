@@ -1,5 +1,6 @@
 """The models that speak: loading and building them, freezing the sources, comparing their vocabularies."""
 
+from dopd_lightning.policies.freezing import checkpoint_activations, end_of_sequence_ids, evaluating, freeze
 from dopd_lightning.policies.loading import (
     check_loading,
     load_config,
@@ -10,9 +11,7 @@ from dopd_lightning.policies.loading import (
 )
 from dopd_lightning.policies.lora import base_of, has_adapters, load_lora_policy, merged
 from dopd_lightning.policies.new_tokenizer import new_tokenizer
-from dopd_lightning.policies.output_head import head_of, is_read_right
 from dopd_lightning.policies.reference import REFERENCE_KINDS, Reference, as_reference
-from dopd_lightning.policies.source import checkpoint_activations, end_of_sequence_ids, evaluating, freeze
 from dopd_lightning.policies.vocabulary import check_same_tokenizer, shared_vocabulary_size
 
 __all__ = [
@@ -27,8 +26,6 @@ __all__ = [
     "evaluating",
     "freeze",
     "has_adapters",
-    "head_of",
-    "is_read_right",
     "load_config",
     "load_lora_policy",
     "load_policy",

@@ -17,8 +17,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from dopd_lightning.errors import ConfigError, check_range, missing_extra
+from dopd_lightning.policies.freezing import frozen_copy
 from dopd_lightning.policies.loading import load_policy
-from dopd_lightning.policies.source import frozen_copy
 
 
 def load_lora_policy(

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dopd_lightning.errors import ConfigError, check_choice, check_range
+from dopd_lightning.policies.freezing import freeze, frozen_copy
 from dopd_lightning.policies.loading import load_policy
-from dopd_lightning.policies.source import freeze, frozen_copy
 
 REFERENCE_KINDS = ("student", "snapshot", "ema", "model")
 

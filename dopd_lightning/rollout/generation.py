@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
+from dopd_lightning.distributed.sharding import gathered
 from dopd_lightning.rollout.engine import Sampling, Written, up_to_end
 from dopd_lightning.rollout.prefill import prefill
-from dopd_lightning.sharding import gathered
 
 
 class TransformersEngine:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from dopd_lightning.errors import EngineError, missing_extra
-from dopd_lightning.http import LARGEST, Answer, AnswerTooLarge, in_one_line, read_answer
+from dopd_lightning.io.http import LARGEST, Answer, AnswerTooLarge, in_one_line, read_answer
 
 if TYPE_CHECKING:
     import httpx

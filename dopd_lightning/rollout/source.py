@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from dopd_lightning.distributed.processes import first_process
 from dopd_lightning.errors import ConfigError, DataError, check_choice, check_range
-from dopd_lightning.processes import first_process
 from dopd_lightning.rollout.engine import Engine, Sampling, up_to_end
 from dopd_lightning.rollout.generation import TransformersEngine
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from dopd_lightning.errors import ConfigError, EngineError, WriteError, check_range
-from dopd_lightning.files import written_whole
+from dopd_lightning.io.files import written_whole
 from dopd_lightning.rollout.engine import Sampling, Written
 from dopd_lightning.rollout.json_client import check_httpx, json_client
 from dopd_lightning.rollout.vllm_request import check_written, requests_of

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from dopd_lightning.callbacks import CollapseGuard, ResumableCheckpoint
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD
-from dopd_lightning.module import DOPDModule
 from dopd_lightning.rollout import StudentRollout
+from dopd_lightning.training.module import DOPDModule
 
 EXAMPLES = [{"prompt": "Add 1 2.", "privileged": "first 1", "answer": "3"}]
 FINE = {"train/entropy/student": 1.0, "train/response/cut_share": 0.1, "train/share/LH": 0.6}

@@ -17,8 +17,8 @@ from dopd_lightning.callbacks import DivergenceMap, ResumableCheckpoint
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD, Data
 from dopd_lightning.maps import Snapshot
-from dopd_lightning.module import DOPDModule
 from dopd_lightning.rollout import StudentRollout
+from dopd_lightning.training.module import DOPDModule
 
 EXAMPLES = [{"prompt": f"Add {n} 2.", "privileged": f"first {n}", "answer": str(n + 2)} for n in range(4)]
 HELD_OUT = [{"prompt": [{"role": "user", "content": f"Sum {n}?"}], "privileged": "+", "answer": 1} for n in range(3)]

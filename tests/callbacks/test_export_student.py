@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from dopd_lightning.callbacks import ExportStudent, export_student, save_student
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD, Data
-from dopd_lightning.module import DOPDModule
 from dopd_lightning.policies import base_of, load_lora_policy
 from dopd_lightning.rollout import DatasetRollout
+from dopd_lightning.training.module import DOPDModule
 
 pytestmark = pytest.mark.lowest
 IDS = torch.tensor([[40, 41, 42]])

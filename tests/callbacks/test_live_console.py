@@ -8,9 +8,9 @@ from torch.utils.data import DataLoader
 from dopd_lightning.callbacks import LiveConsole, Speed, live_console
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD, Teacher
-from dopd_lightning.module import DOPDModule
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.rollout import StudentRollout
+from dopd_lightning.training.module import DOPDModule
 
 EXAMPLES = [{"prompt": f"Add {n} 2.", "privileged": f"first {n}", "answer": "3"} for n in range(6)]
 

@@ -20,8 +20,8 @@ from wandb.proto.wandb_internal_pb2 import Record
 from dopd_lightning.callbacks import DivergenceMap
 from dopd_lightning.fusion import DOPD
 from dopd_lightning.maps import COLUMNS
-from dopd_lightning.module import DOPDModule
 from dopd_lightning.rollout import StudentRollout
+from dopd_lightning.training.module import DOPDModule
 
 WHOLE, LAST = 1, 4
 """Kinds of pieces of LevelDB's log format: a whole record, and the last piece of one."""

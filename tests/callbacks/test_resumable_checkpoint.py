@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from dopd_lightning.callbacks import ResumableCheckpoint, RunStopped
 from dopd_lightning.data import collate
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.module import DOPDModule
 from dopd_lightning.rollout import DatasetRollout
+from dopd_lightning.training.module import DOPDModule
 
 EXAMPLES = [{"prompt": f"Add {n} 2.", "completion": f"{n}", "answer": n, "privileged": "x"} for n in range(6)]
 

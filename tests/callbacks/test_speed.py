@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 
 from dopd_lightning.callbacks import Speed, speed
 from dopd_lightning.fusion import DOPD
-from dopd_lightning.module import DOPDModule
 from dopd_lightning.rollout import StudentRollout
+from dopd_lightning.training.module import DOPDModule
 
 
 @pytest.fixture(params=[1, 2])

@@ -19,7 +19,7 @@ from dopd_lightning.cli.build import build
 from dopd_lightning.cli.main import main
 from dopd_lightning.cli.make import check_complete
 from dopd_lightning.cli.resolvers import asset, default_of
-from dopd_lightning.module import DOPDModule
+from dopd_lightning.training.module import DOPDModule
 from tests.data import paper_rows
 
 CONF = Path(str(files("dopd_lightning.conf")))

@@ -27,7 +27,7 @@ PAIRS = [("8b", "1.7b"), ("8b", "0.6b"), ("4b", "0.6b"), ("1.7b", "0.6b"), ("4b"
 
 PAPER = {
     # Sec. 4.1.4
-    "optimizer._target_": "dopd_lightning.optimizer.adamw",
+    "optimizer._target_": "dopd_lightning.training.optimizer.adamw",
     "optimizer.lr": 5e-6,
     "scheduler.name": "cosine",
     "trainer.max_steps": 200,
@@ -57,7 +57,7 @@ PAPER = {
     # Sec. 4.1.1: "non-thinking versions"
     "prompt_format.chat_template_kwargs": {"enable_thinking": False},
     # what the project's own arithmetic asks for on such GPUs
-    "trainer.strategy._target_": "dopd_lightning.sharding.FullyShardedStrategy",
+    "trainer.strategy._target_": "dopd_lightning.distributed.sharding.FullyShardedStrategy",
     "trainer.precision": "bf16-mixed",
 }
 

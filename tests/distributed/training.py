@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader
 
 from dopd_lightning import DOPDModule
 from dopd_lightning.callbacks import ResumableCheckpoint
-from dopd_lightning.checkpoints import WholeCheckpointIO
 from dopd_lightning.data import DOPDDataModule
+from dopd_lightning.distributed.sharding import FullyShardedStrategy
 from dopd_lightning.errors import DataError, WriteError
 from dopd_lightning.fusion import DOPD, FusionRule
 from dopd_lightning.policies import load_lora_policy, new_policy, new_tokenizer
 from dopd_lightning.rollout import DatasetRollout, Rollout, RolloutRequest, Sampling, generate
-from dopd_lightning.sharding import FullyShardedStrategy
+from dopd_lightning.training.checkpoints import WholeCheckpointIO
 from tests.conftest import ARCHITECTURE, TEXTS
 
 

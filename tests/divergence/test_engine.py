@@ -11,9 +11,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dopd_lightning.divergence import Divergence, Pool, Scores, Term, fused_loss, reduce_loss, token_losses
+from dopd_lightning.divergence import Divergence, Pool, Term, fused_loss, reduce_loss, token_losses
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.head import Head
+from dopd_lightning.scores import Scores
+from dopd_lightning.scores.head import Head
 
 ROLES = ("student", "teacher", "reference")
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dopd_lightning.divergence import AnyScores, Divergence, LogitScores, Pool, Scores, Term, loss_of
+from dopd_lightning.divergence import Divergence, Pool, Term, loss_of
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.head import Head
+from dopd_lightning.scores import AnyScores, LogitScores, Scores
+from dopd_lightning.scores.head import Head
 
 IDS = torch.tensor([[0, 5, 2], [3, 6, 6]])
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0]]).bool()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dopd_lightning.divergence import AnyScores, LogitScores, Pool, Scores, divergence, loss_of
+from dopd_lightning.divergence import Pool, divergence, loss_of
 from dopd_lightning.fusion import (
     DOPD,
     Confidence,
@@ -28,7 +28,8 @@ from dopd_lightning.fusion import (
     TokenStatistics,
     tables_of,
 )
-from dopd_lightning.head import Head
+from dopd_lightning.scores import AnyScores, LogitScores, Scores
+from dopd_lightning.scores.head import Head
 
 ROLES = ("student", "teacher", "reference")
 EVERY = [DOPD, Teacher, Reference, Mixture, Product, Confidence, Importance, Prune, EntropyAware]

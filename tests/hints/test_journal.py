@@ -7,8 +7,8 @@ import json
 import pytest
 
 from dopd_lightning.errors import ConfigError, DataError
-from dopd_lightning.files import json_line
 from dopd_lightning.hints.journal import open_journal
+from dopd_lightning.io.files import json_line
 
 SETTINGS = {"kind": "steps", "attempts": 1, "allowed_numbers": [0, 0.5], "writer": {"model": "m", "options": {}}}
 DIGESTS = ["aa", "bb", "cc"]

@@ -13,8 +13,8 @@ from transformers import AutoConfig
 from benchmarks.memory import QWEN3
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.memory import memory_per_gpu, number_of_parameters
-from dopd_lightning.optimizer import adamw
-from dopd_lightning.views import View, response_states
+from dopd_lightning.scores.views import View, response_states
+from dopd_lightning.training.optimizer import adamw
 
 ROWS, PROMPT, RESPONSE = 3, 20, 12
 SETTING = {"prompt_tokens": PROMPT, "response_tokens": RESPONSE, "rollouts": ROWS, "top_k": 8}

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.policies import base_of, head_of, is_read_right, load_lora_policy, load_policy
+from dopd_lightning.policies import base_of, load_lora_policy, load_policy
+from dopd_lightning.scores import head_of, is_read_right
 
 IDS = torch.tensor([[40, 41, 42]])
 

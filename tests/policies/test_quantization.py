@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.policies import head_of, is_read_right, load_policy, load_tokenizer, loading
+from dopd_lightning.policies import load_policy, load_tokenizer, loading
+from dopd_lightning.scores import head_of, is_read_right
 
 # torch's own, as bitsandbytes is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")

@@ -14,8 +14,8 @@ from lightning import Trainer
 from torch.utils.data import DataLoader
 
 from dopd_lightning.fusion import DOPD
-from dopd_lightning.module import DOPDModule
 from dopd_lightning.rollout import Sampling, StudentRollout, TransformersEngine, VLLMEngine, VLLMServerEngine
+from dopd_lightning.training.module import DOPDModule
 
 REAL = pytest.mark.skipif(os.environ.get("DOPD_TEST_VLLM") != "1", reason="takes a vLLM, and DOPD_TEST_VLLM=1")
 PROMPTS = [[40, 41, 42, 43, 44, 45], [50], [60, 61]]

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 from dopd_lightning.cli.stages import run_stage
 from dopd_lightning.errors import ConfigError, EngineError
 from dopd_lightning.fusion import DOPD
-from dopd_lightning.module import DOPDModule
 from dopd_lightning.rollout import DatasetRollout, MixedRollout, Sampling, StudentRollout, VLLMServerEngine
+from dopd_lightning.training.module import DOPDModule
 
 GREEDY = Sampling(max_new_tokens=4, temperature=0)
 PROBE = list(range(10, 18))  # what an engine is asked after it was synchronised

@@ -1,0 +1,49 @@
+"""What takes work to know of a token: exact divergences to both sources, and what policies would rather have said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from dopd_lightning.divergence import Divergence, Term, loss_of
+from dopd_lightning.record import Likeliest, TokenDetails
+from dopd_lightning.scores import AnyScores
+
+
+@torch.no_grad()
+def token_details(
+    student: AnyScores,
+    sources: Mapping[str, AnyScores],
+    mask: Tensor,
+    rollouts: Sequence[int],
+    alternatives: int,
+) -> TokenDetails:
+    """Of some of a batch's rollouts, from the scores of all.
+
+    Args:
+        student, sources: scores of the batch, the sources' by role.
+        mask: ``(batch, response)``, true at response tokens.
+        rollouts: rows of the batch.
+        alternatives: how many of the likeliest tokens.
+    """
+    chosen = torch.zeros_like(mask)
+    chosen[list(rollouts)] = mask[list(rollouts)]
+    tokens = chosen[mask].nonzero().squeeze(-1)
+    divergence = {}
+    for role, source in sources.items():
+        term = Term(role, role, Divergence(kind="reverse_kl", support="full"), chosen.float())  # type: ignore[arg-type]
+        divergence[role] = loss_of(student, {role: source}, [term]).per_token[list(rollouts)]
+    likeliest = {}
+    for role, scores in {"student": student, **sources}.items():
+        ids, logps = scores.likeliest(alternatives, tokens)
+        likeliest[role] = Likeliest(*(_in_rows(each, chosen)[list(rollouts)] for each in (ids, logps.exp())))
+    return TokenDetails(tuple(rollouts), divergence, likeliest)
+
+
+def _in_rows(values: Tensor, chosen: Tensor) -> Tensor:
+    """``(tokens, K)`` at the tokens chosen, 0 elsewhere: ``(batch, response, K)``."""
+    rows = torch.zeros(*chosen.shape, values.shape[-1], dtype=values.dtype, device=values.device)
+    rows[chosen] = values
+    return rows

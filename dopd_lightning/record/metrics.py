@@ -1,0 +1,134 @@
+"""Metrics over token records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from dopd_lightning.distributed.processes import summed
+from dopd_lightning.fusion import Regime
+from dopd_lightning.record import TokenRecord
+
+
+class RegimeCounts(Metric):
+    """How many response tokens fell into each regime, over a whole run. Each process holds the counts of all."""
+
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(sync_on_compute=False)
+        self.add_state("counts", torch.zeros(len(Regime), dtype=torch.long))
+
+    def update(self, regimes: Tensor) -> None:
+        """Count; ``regimes`` is ``(batch, response)``, -1 where masked. Every process has to call it."""
+        self.counts += summed(torch.bincount(regimes[regimes >= 0].flatten(), minlength=len(Regime)))
+
+    def compute(self) -> Tensor:
+        """Counts in the order of :class:`~dopd_lightning.fusion.Regime`, ``(4,)``."""
+        return self.counts
+
+    def shares(self) -> dict[str, float]:
+        """Share of each regime by name; empty before the first token."""
+        counts = (self.compute() if self.update_called else self.counts).double()
+        total = counts.sum().item()
+        return {regime.name: counts[regime].item() / total for regime in Regime} if total else {}
+
+
+class Accuracy(Metric):
+    """Share of right answers. Counts, not a running mean: those stay exact when a Trainer casts modules to bfloat16."""
+
+    full_state_update = False
+    right: Tensor
+    total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("right", "total"):
+            self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, right: bool) -> None:
+        """Count one answer."""
+        self.right += int(right)
+        self.total += 1
+
+    def compute(self) -> Tensor:
+        """In [0, 1]."""
+        return self.right.float() / self.total
+
+
+class StepMetrics:
+    """Metrics of one optimizer step: means over the rollouts, or response tokens, of all its micro-batches.
+
+    docs/watching.md has their meanings and units. Quantities that the fusion rule does not need are left out, and so
+    are the loss and the gap of a regime without a token.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}  # of values, and how many; by name
+
+    def add(self, loss: Tensor, record: TokenRecord, max_new_tokens: int) -> None:
+        """Count a micro-batch; every process has to call it. One sum over processes serves all names.
+
+        Args:
+            loss: this process's, a scalar.
+            record: of this process's rollouts.
+            max_new_tokens: the length limit of responses.
+        """
+        mask, device = record.mask, record.mask.device
+        lengths = mask.sum(dim=1)
+        ended = torch.zeros_like(lengths, dtype=torch.bool) if record.ended is None else record.ended
+        of_rollouts = {
+            "response/length": lengths,
+            "response/cut_share": ~ended & (lengths >= max_new_tokens),
+            "response/eos_share": ended,
+        }
+        rows: dict[str, tuple[Tensor, Tensor | int]] = {"loss": (loss, 1)}
+        rows |= {name: (values.sum(), len(mask)) for name, values in of_rollouts.items()}
+        rows |= {name: (values[mask].sum(), mask.sum()) for name, values in _of_tokens(record).items()}
+        if record.regimes is not None:
+            of_regimes = {"loss": record.loss} | ({} if record.gap is None else {"gap": record.gap})
+            for regime in Regime:
+                there = record.regimes == regime
+                rows |= {f"{name}/{regime.name}": (v[there].sum(), there.sum()) for name, v in of_regimes.items()}
+        pairs = [[torch.as_tensor(each, dtype=torch.float32, device=device) for each in row] for row in rows.values()]
+        sums = summed(torch.stack([torch.stack(row) for row in pairs])).cpu().double()
+        limits = {} if record.thresholds is None else asdict(record.thresholds)  # the same in all processes
+        shared = {f"threshold/{name}": limits[name] for name in _THRESHOLDS if name in limits}
+        pairs_by_name = dict(zip(rows, sums, strict=True))
+        pairs_by_name |= {name: torch.tensor([value, 1], dtype=torch.double) for name, value in shared.items()}
+        for name, pair in pairs_by_name.items():
+            self._sums[name] = self._sums.get(name, 0) + pair
+
+    def take(self) -> dict[str, float]:
+        """The means by name; the next step begins with nothing."""
+        sums, self._sums = {name: pair.tolist() for name, pair in self._sums.items()}, {}
+        return {f"train/{name}": total / count for name, (total, count) in sums.items() if count}
+
+
+_THRESHOLDS = ("gap", "teacher_prob", "reference_prob")
+
+
+def _of_tokens(record: TokenRecord) -> dict[str, Tensor]:
+    """What is averaged over response tokens, by name; each ``(batch, response)``."""
+    policies = {
+        "student": (record.student_logp, record.student_entropy),
+        "teacher": (record.teacher_logp, record.teacher_entropy),
+        "reference": (record.reference_logp, record.reference_entropy),
+    }
+    values: dict[str, Tensor] = {}
+    for role, (logp, entropy) in policies.items():
+        if logp is not None:
+            values[f"logp/{role}"] = logp
+            if role != "student":
+                values[f"divergence/{role}"] = record.student_logp - logp
+        if entropy is not None:
+            values[f"entropy/{role}"] = entropy
+    if record.gap is not None:
+        values["gap"] = record.gap
+    if record.regimes is not None:
+        values |= {f"share/{regime.name}": record.regimes == regime for regime in Regime}
+    return values

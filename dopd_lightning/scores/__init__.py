@@ -1,0 +1,27 @@
+"""What a policy says of the tokens of a response: views, output heads, and the scores made of both."""
+
+from typing import TypeAlias
+
+from dopd_lightning.scores.by_logits import LogitScores
+from dopd_lightning.scores.by_states import Scores
+from dopd_lightning.scores.output_head import head_of, is_read_right
+from dopd_lightning.scores.scoring import Scoring
+from dopd_lightning.scores.views import Responses, View, response_logits, response_states, view_of
+from dopd_lightning.scores.workspace import LOSS_MEMORY
+
+AnyScores: TypeAlias = Scores | LogitScores
+
+__all__ = [
+    "LOSS_MEMORY",
+    "AnyScores",
+    "LogitScores",
+    "Responses",
+    "Scores",
+    "Scoring",
+    "View",
+    "head_of",
+    "is_read_right",
+    "response_logits",
+    "response_states",
+    "view_of",
+]

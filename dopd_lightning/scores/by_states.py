@@ -1,0 +1,188 @@
+"""A policy at the response tokens, without its logits: hidden states, head, and what is known of each distribution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dopd_lightning.scores.distribution import LOG_PROB_FLOOR, at_ids, check_same_shape
+from dopd_lightning.scores.head import Head
+from dopd_lightning.scores.rows import blocks, subtract_normalizer_, tail_log_probability_
+from dopd_lightning.scores.workspace import LOSS_MEMORY, Workspace
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A policy's likeliest tokens, at the loss temperature.
+
+    Attributes:
+        ids: ``(tokens, K)`` int32, likeliest first.
+        logps: ``(tokens, K)``, their log-probabilities.
+        tail_logp: ``(tokens,)``, log-probability of all others together.
+    """
+
+    ids: Tensor
+    logps: Tensor
+    tail_logp: Tensor
+
+    def first(self, top_k: int, tokens: Tensor) -> Table:
+        """The ``top_k`` likeliest, of some tokens."""
+        logps = self.logps[tokens]
+        rest = torch.cat([logps[:, top_k:], self.tail_logp[tokens].unsqueeze(-1)], dim=-1).logsumexp(-1)
+        return Table(self.ids[tokens, :top_k], logps[:, :top_k], rest)
+
+
+class Scores:
+    """What a policy makes of each response token, computed when first asked for and kept.
+
+    Logits are made a few tokens at a time, and thrown away. Nothing here has a gradient but ``graph``.
+
+    Args:
+        states: ``(batch, response, width)``, hidden states, each predicting the response token at its place.
+        head: turns them into logits.
+        response_ids: ``(batch, response)``, the sampled tokens.
+        mask: ``(batch, response)``, true at response tokens; nothing is read elsewhere.
+        top_k: how many of the likeliest tokens to keep; 0 for none.
+        temperature: of the loss: all logits are divided by it, but those of ``logp`` and ``entropy``.
+        memory: MiB for logits.
+
+    Attributes:
+        graph: ``states`` as given.
+        states: ``(tokens, width)``, of the response tokens in the mask's order.
+        ids: ``(tokens,)``, the response tokens.
+
+    Raises:
+        ValueError: if shapes do not match.
+    """
+
+    def __init__(
+        self,
+        states: Tensor,
+        head: Head,
+        response_ids: Tensor,
+        mask: Tensor,
+        *,
+        top_k: int = 0,
+        temperature: float = 1.0,
+        memory: float = LOSS_MEMORY,
+    ) -> None:
+        check_same_shape("Scores", states=states[..., 0], response_ids=response_ids, mask=mask)
+        self.head = head
+        self.graph = states
+        self.mask = mask.bool()
+        self.states = _as_factor(states.detach()[self.mask], head)
+        self.ids = response_ids[self.mask]
+        self.temperature = temperature
+        self.memory = memory
+        self.top_k = min(top_k, head.vocabulary_size)
+        tokens, kind = len(self.ids), torch.promote_types(self.states.dtype, torch.float32)
+        new = torch.empty(5, tokens, dtype=kind, device=states.device)
+        self._logp, self._entropy, self._loss_logp, self._normalizer, tail = new.unbind()
+        self._table = Table(
+            torch.empty(tokens, self.top_k, dtype=torch.int32, device=states.device),
+            torch.empty(tokens, self.top_k, dtype=kind, device=states.device),
+            tail,
+        )
+        self._known = torch.zeros(tokens, dtype=torch.bool, device=states.device)
+
+    @property
+    def logp(self) -> Tensor:
+        """``(tokens,)``, log-probability of the response token."""
+        return self._of(self._logp)
+
+    @property
+    def entropy(self) -> Tensor:
+        """``(tokens,)``, in nats."""
+        return self._of(self._entropy)
+
+    @property
+    def loss_logp(self) -> Tensor:
+        """As ``logp``, at the loss temperature."""
+        return self._of(self._loss_logp)
+
+    def normalizer(self, tokens: Tensor) -> Tensor:
+        """Log of the sum of exp(logits / loss temperature), ``(n,)``, for ``tokens`` ``(n,)``."""
+        self._learn(tokens)
+        return self._normalizer[tokens]
+
+    def table(self, top_k: int, tokens: Tensor) -> Table:
+        """The ``top_k`` likeliest tokens at ``tokens`` ``(n,)``; at most as many as are kept."""
+        self._learn(tokens)
+        return self._table.first(top_k, tokens)
+
+    def log_probs(self, tokens: Tensor, out: Tensor) -> Tensor:
+        """Log-probabilities at the loss temperature, ``(n, vocab)``, for ``tokens`` ``(n,)``, written into ``out``."""
+        self.head.logits(self.states[tokens], out)
+        if not self._known[tokens].all():
+            self._note(tokens, out)
+            return out
+        if self.temperature != 1:
+            out /= self.temperature
+        return out.sub_(self._normalizer[tokens].unsqueeze(-1)).clamp_(min=LOG_PROB_FLOOR)
+
+    def log_probs_at(self, tokens: Tensor, ids: Tensor) -> Tensor:
+        """Those of the tokens ``ids`` ``(n, K)`` alone, ``(n, K)``."""
+        self._learn(tokens)
+        logits = self.head.logits_at(self.states[tokens], ids).div_(self.temperature)
+        return logits.sub_(self._normalizer[tokens].unsqueeze(-1)).clamp_(min=LOG_PROB_FLOOR)
+
+    @torch.no_grad()
+    def likeliest(self, top_k: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids and log-probabilities at the loss temperature, likeliest first, both ``(n, K)``, for ``tokens`` ``(n,)``.
+
+        K is ``top_k``, or the vocabulary where that is smaller.
+        """
+        top_k = min(top_k, self.head.vocabulary_size)
+        ids = torch.empty(len(tokens), top_k, dtype=torch.long, device=tokens.device)
+        logps = torch.empty(len(tokens), top_k, dtype=self._logp.dtype, device=tokens.device)
+        space = Workspace(self.memory, self.head.vocabulary_size, self.states)
+        with torch.autocast(self.states.device.type, enabled=False):
+            for places, (rows,) in space.chunks(torch.arange(len(tokens), device=tokens.device), 1):
+                logps[places], ids[places] = self.log_probs(tokens[places], rows).topk(top_k)
+        return ids, logps
+
+    def _of(self, values: Tensor) -> Tensor:
+        self._learn(torch.arange(len(self.ids), device=self.ids.device))
+        return values
+
+    @torch.no_grad()
+    def _learn(self, tokens: Tensor) -> None:
+        """Make known what is not yet known of ``tokens`` ``(n,)``."""
+        unknown = tokens[~self._known[tokens]]
+        if len(unknown) == 0:
+            return
+        space = Workspace(self.memory, self.head.vocabulary_size, self.states)
+        with torch.autocast(self.states.device.type, enabled=False):
+            for chunk, (rows,) in space.chunks(unknown, 1):
+                self._note(chunk, self.head.logits(self.states[chunk], rows))
+
+    def _note(self, tokens: Tensor, rows: Tensor) -> None:
+        """Note what is to be known, and turn logits ``(n, vocab)`` into log-probabilities at the loss temperature."""
+        ids = self.ids[tokens]
+        normalizer = subtract_normalizer_(rows)
+        self._logp[tokens] = at_ids(rows, ids).clamp_(min=LOG_PROB_FLOOR)
+        self._entropy[tokens] = 0
+        for (block,) in blocks(rows):
+            floored = block.clamp(min=LOG_PROB_FLOOR)
+            self._entropy[tokens] -= (floored.exp() * floored).sum(-1)
+        if self.temperature != 1:
+            normalizer = normalizer / self.temperature + subtract_normalizer_(rows.div_(self.temperature))
+        rows.clamp_(min=LOG_PROB_FLOOR)
+        self._normalizer[tokens] = normalizer
+        self._loss_logp[tokens] = at_ids(rows, ids)
+        if self.top_k:
+            top = rows.topk(self.top_k)
+            self._table.ids[tokens], self._table.logps[tokens] = top.indices.int(), top.values
+            self._table.tail_logp[tokens] = tail_log_probability_(rows, top.indices).squeeze(-1)
+            rows.scatter_(-1, top.indices, top.values)
+        self._known[tokens] = True
+
+
+def _as_factor(states: Tensor, head: Head) -> Tensor:
+    """The states in the dtype of the products: autocast's where it is on, as in the model's own head."""
+    kind = states.device.type
+    if torch.is_autocast_enabled(kind):
+        return states.to(torch.get_autocast_dtype(kind))
+    return states.to(torch.promote_types(states.dtype, head.weight.dtype))

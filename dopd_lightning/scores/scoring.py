@@ -1,0 +1,89 @@
+"""From policies and views to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from transformers import PreTrainedModel
+
+from dopd_lightning.distributed.sharding import gathered
+from dopd_lightning.policies import evaluating
+from dopd_lightning.scores.by_logits import LogitScores
+from dopd_lightning.scores.by_states import Scores
+from dopd_lightning.scores.output_head import head_of, is_read_right
+from dopd_lightning.scores.views import Responses, View, response_logits, response_states
+
+
+class Scoring:
+    """Scores the responses by each policy: by hidden states and head, or by logits where a head cannot be read.
+
+    Args:
+        vocabulary_size: number of real tokens.
+        temperature: of the loss.
+        memory: MiB that logits made from hidden states may take at once.
+    """
+
+    def __init__(self, vocabulary_size: int, temperature: float, memory: float) -> None:
+        self.vocabulary_size = vocabulary_size
+        self.temperature = temperature
+        self.memory = memory
+        self._by_states: bool | None = None
+
+    def __call__(
+        self,
+        policies: Mapping[str, PreTrainedModel],
+        views: Mapping[str, View],
+        responses: Responses,
+        tables: Mapping[str, int],
+    ) -> dict[str, Scores | LogitScores]:
+        """Scores by role; the student's keep the graph, the sources' have none.
+
+        Args:
+            policies: by role; ``student`` is the one with a gradient.
+            views: what each role reads.
+            responses: ``(batch, response)``.
+            tables: how many of a policy's likeliest tokens to keep, by role.
+        """
+        if self._by_states is None:
+            self._by_states = self._can_read_heads(policies)
+        return {
+            role: self._score(policy, views[role], responses, tables.get(role, 0), role == "student")
+            for role, policy in policies.items()
+        }
+
+    def _score(
+        self, policy: PreTrainedModel, view: View, responses: Responses, top_k: int, learns: bool
+    ) -> Scores | LogitScores:
+        with nullcontext() if learns else torch.no_grad(), nullcontext() if learns else evaluating(policy):
+            if not self._by_states:
+                logits = response_logits(policy, view, self.vocabulary_size)
+                return LogitScores(logits, responses.ids, responses.mask, temperature=self.temperature)
+            states = response_states(policy, view)
+            head = head_of(policy, self.vocabulary_size)  # of a sharded policy, whole only now
+            assert head is not None
+            return Scores(
+                states,
+                head,
+                responses.ids,
+                responses.mask,
+                top_k=top_k,
+                temperature=self.temperature,
+                memory=self.memory,
+            )
+
+    def _can_read_heads(self, policies: Mapping[str, PreTrainedModel]) -> bool:
+        """Try each head once; if one cannot be read, all policies are scored by their logits, which is said."""
+        for role, policy in policies.items():
+            with evaluating(policy), gathered(policy):
+                head = head_of(policy, self.vocabulary_size)
+                if head is None or not is_read_right(head, policy):
+                    rank_zero_warn(
+                        f"the {role}'s output head is more than a linear layer with a known scale or softcap "
+                        "(an adapter, say): the loss is computed from whole logits, which is right, but takes more "
+                        "memory and time"
+                    )
+                    return False
+        return True

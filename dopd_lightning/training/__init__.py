@@ -1,0 +1,1 @@
+"""The method run by Lightning."""

@@ -1,0 +1,365 @@
+"""Whether the parts of a run fit together: what can be known to fail before the first step."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ParallelStrategy
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from dopd_lightning.data import Example, Verifier, get_verifier
+from dopd_lightning.divergence import Reduction, Term
+from dopd_lightning.errors import ConfigError, check_choice, check_range
+from dopd_lightning.fusion import FusionRule, terms_of
+from dopd_lightning.policies import (
+    Reference,
+    check_same_tokenizer,
+    shared_vocabulary_size,
+    tokenizer_of,
+)
+from dopd_lightning.rollout import Engine, Rollout
+
+QUANTIZED_STUDENT = (
+    "student.quantization: quantized weights cannot learn; load the student whole, or adapters on a base in bfloat16 "
+    "(student=lora student.dtype=bfloat16); quantization is for teacher and reference"
+)
+
+
+def check_makers(optimizer: object, scheduler: object) -> None:
+    """Refuse an optimizer or scheduler that is made already: the module makes them, of the student's weights.
+
+    Raises:
+        ConfigError: saying what to give.
+    """
+    for name, made, wanted in (
+        ("optimizer", optimizer, "a callable that makes one, parameters -> optimizer, such as adamw"),
+        ("scheduler", scheduler, "a callable that makes one, (optimizer=…, num_training_steps=…) -> scheduler"),
+    ):
+        if made is not None and (isinstance(made, Optimizer | LRScheduler) or not callable(made)):
+            raise ConfigError(f"{name}: {_described(made)}; give {wanted}")
+
+
+def _check_part(name: str, part: object, attributes: Sequence[str], example: str) -> None:
+    missing = next((each for each in attributes if not hasattr(part, each)), None)
+    if isinstance(part, type) or missing is not None or not callable(part):
+        lacks = "" if missing is None or isinstance(part, type | str) else f", without the attribute {missing!r}"
+        raise ConfigError(f"{name}: {_described(part)}{lacks}; give an object such as {example}")
+
+
+def _described(thing: object) -> str:
+    if isinstance(thing, type):
+        return f"{thing.__name__} is a class"
+    return f"{thing!r} is a str" if isinstance(thing, str) else f"it is an object of {type(thing).__name__}"
+
+
+def check_settings(
+    reduction: str,
+    loss_temperature: float,
+    loss_memory: float,
+    verifier: str | Verifier,
+    fusion: FusionRule,
+    rollout: Rollout,
+) -> None:
+    """Refuse settings of the module that cannot work, alone or together; this needs no model loaded.
+
+    Raises:
+        ConfigError: listing the choices, or stating the range; for a class or a name instead of an object; as
+            `check_sampled_support`.
+    """
+    _check_part("fusion", fusion, ["needs"], "DOPD()")
+    _check_part("rollout", rollout, ["sampling", "needs_teacher", "needs_student"], "StudentRollout()")
+    check_choice("reduction", reduction, get_args(Reduction))
+    check_range("loss_temperature", loss_temperature, above=0)
+    check_range("loss_memory", loss_memory, above=0)
+    get_verifier(verifier)
+    check_sampled_support(terms_of(fusion), rollout, loss_temperature)
+
+
+def check_teacher_given(teacher: object, fusion: FusionRule, rollout: Rollout) -> None:
+    """Refuse a missing teacher; this needs no model loaded.
+
+    Raises:
+        ConfigError: if there is none, but the fusion rule or the rollout needs one.
+    """
+    for who, needs in (("fusion rule", "teacher" in fusion.needs), ("rollout", rollout.needs_teacher)):
+        if teacher is None and needs:
+            raise ConfigError(f"teacher: there is none, but the {who} needs one; give a model, or choose another {who}")
+
+
+def check_sampled_support(terms: Iterable[Term], rollout: Rollout, loss_temperature: float) -> None:
+    """Refuse ``support=sampled`` where responses are no samples of the distribution in the loss: it would be biased.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    if all(term.divergence.support != "sampled" for term in terms):
+        return
+    if not rollout.student_writes:
+        raise ConfigError(
+            "fusion.support: 'sampled' needs responses that the student wrote, and this rollout takes others; choose "
+            "rollout=student, or the support top_k or full"
+        )
+    found = {f"rollout.{name}": getattr(rollout.sampling, name) for name in ("temperature", "top_p", "top_k")}
+    plain = {"rollout.temperature": 1, "rollout.top_p": 1, "rollout.top_k": 0, "module.loss_temperature": 1}
+    for name, value in {**found, "module.loss_temperature": loss_temperature}.items():
+        if value != plain[name]:
+            raise ConfigError(
+                f"{name}: {value} makes the loss one of another distribution than the responses are drawn from, and "
+                f"fusion.support=sampled would be biased; use {plain[name]}, or the support top_k or full"
+            )
+
+
+def check_top_k(fusion: FusionRule, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a support larger than the vocabulary; this needs no model loaded.
+
+    Raises:
+        ConfigError: if a term of the rule takes a top-K, and its ``top_k`` is above the number of tokens.
+    """
+    top_ks = [term.divergence.top_k for term in terms_of(fusion) if term.divergence.support == "top_k"]
+    top_k, size = max(top_ks, default=0), max(tokenizer.get_vocab().values()) + 1
+    if top_k > size:
+        raise ConfigError(f"fusion.top_k: {top_k} is above the vocabulary of {size} tokens; choose at most that")
+
+
+def check_policies(
+    policies: dict[str, PreTrainedModel],
+    tokenizer: PreTrainedTokenizerBase,
+    tokenizers: dict[str, PreTrainedTokenizerBase | str | None],
+    fusion: FusionRule,
+) -> tuple[int, dict[str, PreTrainedTokenizerBase]]:
+    """Check that the policies can be compared token by token, and that the settings suit them.
+
+    Args:
+        policies: by role, those with weights of their own.
+        tokenizer: the student's.
+        tokenizers: of other roles, by role, where they were given.
+        fusion: its ``top_k`` must be within the vocabulary.
+
+    Returns:
+        The number of real tokens, which all share; and the tokenizers of those that have one, by role.
+
+    Raises:
+        ConfigError: for parts that do not fit.
+    """
+    found = {"student": tokenizer}
+    for number, (role, policy) in enumerate(policies.items()):
+        if not isinstance(policy, PreTrainedModel):  # peft's wrapper, say, which is none
+            raise ConfigError(
+                f"{role}: {type(policy).__name__} is no transformers model; for adapters, load it with "
+                "load_lora_policy, or put them inside the model with its own add_adapter(config)"
+            )
+        if role == "student" and getattr(policy, "hf_quantizer", None) is not None:
+            raise ConfigError(QUANTIZED_STUDENT)
+        for other in list(policies)[:number]:
+            _check_two_models(role, policy, other, policies[other])
+        if role != "student" and (tokenizers.get(role) is not None or policy.name_or_path):
+            # A model built in memory has no tokenizer of its own: the vocabulary sizes are all that can be compared.
+            found[role] = tokenizer_of(policy, tokenizers.get(role))
+            check_same_tokenizer(tokenizer, found[role], role)
+    size = shared_vocabulary_size(tokenizer, {role: policy.config for role, policy in policies.items()})
+    check_top_k(fusion, tokenizer)
+    return size, found
+
+
+def _check_two_models(role: str, policy: PreTrainedModel, other: str, other_policy: PreTrainedModel) -> None:
+    """Refuse one object in two roles, and sources of the same weights: their gap would be 0 at every token.
+
+    Weights that begin as the student's are another matter: the student's will change.
+    """
+    if "student" in (role, other):
+        if policy is other_policy:
+            raise ConfigError(
+                f"{role}: it is the same model object as the {other}, so that there is nothing to compare; load it "
+                "twice, or choose another model (for the student as its own reference: reference='student')"
+            )
+        return
+    origins = [(model.name_or_path, getattr(model.config, "_commit_hash", None)) for model in (policy, other_policy)]
+    if policy is other_policy or (policy.name_or_path and origins[0] == origins[1]):
+        raise ConfigError(
+            f"{role}: it is the same model as the {other} ({policy.name_or_path or 'one object'}), so that their gap "
+            "is 0 at every token; choose another model, or a reference of another kind"
+        )
+
+
+def check_shared_weights(student: PreTrainedModel, teacher: PreTrainedModel | None, reference: Reference) -> None:
+    """Refuse weights of the student's that would be frozen with a source; to be called before the teacher is.
+
+    Raises:
+        ConfigError: naming the source and such a weight, or that no weight of the student learns.
+    """
+    names = {id(weight): name for name, weight in student.named_parameters()}
+    of_teacher = [] if teacher is None or teacher is student else [*teacher.parameters()]
+    learning = {"teacher": [weight for weight in of_teacher if weight.requires_grad], "reference": reference.froze}
+    for role, weights in learning.items():
+        shared = [names[id(weight)] for weight in weights if id(weight) in names]
+        if shared and reference.weights is not student:
+            more = f" and {len(shared) - 1} more" if shared[1:] else ""
+            raise ConfigError(
+                f"{role}: it shares weights with the student ({shared[0]}{more}), which would be frozen with it and "
+                f"not learn; load the {role} on its own, or freeze these weights in both before"
+            )
+    if not any(weight.requires_grad for weight in student.parameters()):
+        raise ConfigError("student: all of its weights are frozen (requires_grad=False), so that nothing would learn")
+
+
+def check_two_sources(teacher: PreTrainedModel | None, reference: Reference, student: PreTrainedModel) -> None:
+    """Refuse the student's base as teacher beside a snapshot of the student: with new adapters, they are one policy.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    shared = set() if teacher is None else {*teacher.parameters()} & {*student.parameters()}
+    if shared and reference.kind == "snapshot":
+        raise ConfigError(
+            "reference.kind: 'snapshot' is the student before training, and so is the teacher, its base: their gap "
+            "is 0 at every token; choose another reference or teacher"
+        )
+
+
+def room_for_prompt(configs: Mapping[str, PreTrainedConfig], rollout: Rollout, engine: Engine) -> int:
+    """The longest prompt, in tokens, that leaves policies and engine positions for ``rollout.max_new_tokens`` more.
+
+    Args:
+        configs: of the policies, by role.
+        rollout: its limit on responses.
+        engine: writes the student's.
+
+    Raises:
+        ConfigError: if there is no room for any.
+    """
+    limit = rollout.sampling.max_new_tokens
+    limits = {
+        role: getattr(config.get_text_config(), "max_position_embeddings", None) for role, config in configs.items()
+    }
+    room = sys.maxsize
+    for role, positions in {**limits, "engine": engine.positions}.items():
+        if positions and limit >= positions:
+            raise ConfigError(
+                f"rollout.max_new_tokens: {limit} leaves no room for a prompt in the {role}'s {positions} positions"
+            )
+        room = min(room, positions - limit if positions else sys.maxsize)
+    return room
+
+
+def check_trainer(trainer: L.Trainer, reduction: str, reference: Reference) -> None:
+    """Refuse flags of the Trainer under which the method would silently be another.
+
+    Raises:
+        ConfigError: for ``token`` reduction under gradient accumulation, an average kept in low precision, a
+            strategy that shards otherwise than by FSDP2, or one with fewer copies of the data than processes.
+    """
+    strategy = trainer.strategy
+    if isinstance(strategy, FSDPStrategy | DeepSpeedStrategy):
+        raise ConfigError(
+            f"trainer.strategy: {type(strategy).__name__} is not supported: heads are read, and generation runs, as "
+            "FSDP2 shards; use strategy=fsdp (dopd_lightning.distributed.sharding.FullyShardedStrategy)"
+        )
+    replicas = strategy.distributed_sampler_kwargs["num_replicas"] if isinstance(strategy, ParallelStrategy) else 1
+    if replicas != trainer.world_size:
+        raise ConfigError(
+            f"trainer.strategy: {type(strategy).__name__} counts {trainer.world_size} processes as {replicas} (its "
+            "data_parallel_size), but each reads examples of its own, and their gradients would not be shared; use "
+            "strategy=fsdp (dopd_lightning.distributed.sharding.FullyShardedStrategy), or strategy=ddp"
+        )
+    changes = [each for each in trainer.callbacks if isinstance(each, GradientAccumulationScheduler)]  # type: ignore[attr-defined]
+    accumulate = max([trainer.accumulate_grad_batches, *(max(each.scheduling.values()) for each in changes)])
+    check_reduction(reduction, accumulate)
+    for weight in reference.averages:
+        check_average(weight.dtype)
+
+
+def check_reduction(reduction: str, accumulate_grad_batches: int) -> None:
+    """Refuse a mean over tokens under gradient accumulation.
+
+    Raises:
+        ConfigError: naming both settings.
+    """
+    if reduction == "token" and accumulate_grad_batches > 1:
+        raise ConfigError(
+            f"reduction: 'token' with accumulate_grad_batches={accumulate_grad_batches} would be a mean of the "
+            "micro-batches' means; use reduction='rollout', or larger batches without accumulation"
+        )
+
+
+def check_average(dtype: torch.dtype) -> None:
+    """Refuse to keep a moving average of the student in low precision.
+
+    Raises:
+        ConfigError: for any but float32.
+    """
+    if dtype != torch.float32:
+        raise ConfigError(
+            f"reference.kind: an 'ema' in {dtype} does not move, since its small steps are rounded away; use "
+            "precision bf16-mixed or 32-true, or another reference"
+        )
+
+
+@torch.no_grad()
+def check_dtype_of_weights(optimizers: Sequence[Optimizer]) -> None:
+    """Refuse weights in float16, and warn that those in bfloat16 will hardly move.
+
+    In float16 small gradients are 0, and so is the epsilon of Adam, which divides by it. In bfloat16 a step that is
+    small beside a weight is rounded away. A step of Adam and its kin has the size of the learning rate; one of SGD is
+    mostly smaller.
+
+    Raises:
+        ConfigError: for weights in float16.
+    """
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        rate = float(group.get("initial_lr", group["lr"]))
+        still = total = 0
+        for weight in group["params"]:
+            if weight.dtype == torch.float16:
+                raise ConfigError(
+                    "student.dtype: weights in float16 cannot learn, since small gradients are 0 in it; keep them in "
+                    "float32 (student.dtype=float32, precision=16-mixed or bf16-mixed), or train adapters "
+                    "(student=lora)"
+                )
+            if weight.dtype == torch.bfloat16:
+                here = weight.to_local() if isinstance(weight, DTensor) else weight
+                still += int((here.abs() * (torch.finfo(weight.dtype).eps / 4) > rate).sum())
+                total += here.numel()
+        if still > total / 2:
+            rank_zero_warn(
+                f"the student's weights are in bfloat16, and {still / total:.0%} of them are too large to move by a "
+                f"step of the learning rate {rate:g}, which is rounded away: it will hardly learn. Keep them in "
+                "float32 (student.dtype=float32, precision=bf16-mixed), or train adapters (student=lora)"
+            )
+            return
+
+
+def check_same_parameters(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Refuse a checkpoint of other models.
+
+    Raises:
+        ConfigError: naming a parameter that is missing, foreign or of another shape.
+    """
+    for name in [*expected, *found]:
+        here, there = (tuple(state[name].shape) if name in state else "missing" for state in (expected, found))
+        if here != there:
+            raise ConfigError(
+                f"ckpt_path: the checkpoint is of another student or reference: {name} is {there} in it and {here} "
+                "in this configuration; use the student, the reference kind and the fields it was trained with"
+            )
+
+
+def warn_without_privileged_text(examples: Sequence[Example], reference: Reference, fusion: FusionRule) -> bool:
+    """Say, and return, that a batch shows a reference that is the student nothing that the student does not see."""
+    student_is_source = reference.kind == "student" and "reference" in fusion.needs
+    if not examples or not student_is_source or any(example.get("privileged") for example in examples):
+        return False
+    rank_zero_warn(
+        "a batch has no privileged text: the reference is then the student under the student's own prompt, and the "
+        "gap is not the paper's. Add `privileged` to the data, or choose another reference (snapshot, ema, model)."
+    )
+    return True

@@ -1,0 +1,408 @@
+"""The method, run by Lightning."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
+from dopd_lightning.distributed.processes import failing_together, number_of_processes
+from dopd_lightning.distributed.sharding import is_sharded, let_go, shard
+from dopd_lightning.divergence import Reduction
+from dopd_lightning.errors import DataError, EngineError
+from dopd_lightning.fusion import DOPD, FusionRule, Thresholds
+from dopd_lightning.policies import (
+    Reference,
+    as_reference,
+    checkpoint_activations,
+    evaluating,
+    freeze,
+    load_policy,
+    tokenizer_of,
+)
+from dopd_lightning.record import TokenRecord
+from dopd_lightning.record.metrics import StepMetrics
+from dopd_lightning.rollout import Engine, Rollout, RolloutRequest, StudentRollout, TransformersEngine
+from dopd_lightning.rollout.ends import find_ends
+from dopd_lightning.scores import LOSS_MEMORY
+from dopd_lightning.scores.scoring import Scoring
+from dopd_lightning.scores.views import Responses, view_of
+from dopd_lightning.training.consistency import (
+    check_dtype_of_weights,
+    check_makers,
+    check_policies,
+    check_sampled_support,
+    check_settings,
+    check_shared_weights,
+    check_teacher_given,
+    check_trainer,
+    check_two_sources,
+    room_for_prompt,
+    warn_without_privileged_text,
+)
+from dopd_lightning.training.evaluation import Evaluation
+from dopd_lightning.training.non_finite import NonFiniteLossError, check_finite, check_weights
+from dopd_lightning.training.objective import Supervision, Wanted
+from dopd_lightning.training.optimizer import adamw
+from dopd_lightning.training.privileged import PrivilegedAccess
+from dopd_lightning.training.readings import Readings
+from dopd_lightning.training.resuming import Resuming
+from dopd_lightning.training.scheduler import scheduler_over
+
+ROLES = ("student", "teacher", "reference")
+
+
+class DOPDModule(Evaluation, Resuming):
+    """Dual on-policy distillation: a student learns, on its own responses, from a teacher and a reference.
+
+    Args:
+        student: trainable policy, loaded or by name.
+        teacher: frozen policy of the student's family, loaded or by name. ``None`` where neither the fusion rule nor
+            the rollout needs one.
+        reference: the second source: a kind (``student``, ``snapshot``, ``ema``), another causal LM, loaded or by
+            name, or a :class:`~dopd_lightning.policies.Reference`.
+        fusion: decides token by token who teaches, with which divergence, how strongly. The paper's routing by default.
+        rollout: where responses come from. The student by default.
+        engine: what writes the student's responses, in training and evaluation: transformers by default, or vLLM.
+        prompt_format: how prompts and privileged text become token ids.
+        privileged: which policy sees privileged text.
+        tokenizer: the student's, loaded or by name; found by the student's name if not given.
+        teacher_tokenizer: to compare with the student's; found by the teacher's name if not given.
+        reference_tokenizer: likewise, where the reference is a model of its own.
+        optimizer: parameters -> optimizer.
+        scheduler: ``(optimizer=…, num_training_steps=…)`` -> scheduler, stepped after each optimizer step.
+        reduction: ``rollout`` (the paper's: a mean over each rollout's tokens, then over rollouts) or ``token``.
+        loss_temperature: divides all logits in the divergences. It is not the sampling temperature.
+        loss_memory: MiB that the loss may take for logits, which it makes for as many tokens at once as fit in.
+        activation_checkpointing: compute the student's layers again in the backward pass instead of keeping what they
+            computed: less memory for about a third more work.
+        verifier: scores answers in validation: a name or a callable ``(response, example) -> float``.
+
+    A batch is what a dataloader makes of dicts with ``prompt`` (text or chat messages) and, optionally, ``privileged``,
+    ``answer`` and ``completion``. ``training_step`` returns the loss and, for callbacks, ``record``
+    (:class:`~dopd_lightning.record.TokenRecord`).
+
+    Raises:
+        ConfigError: for parts that do not fit together: a source that the rule needs and that is not there, different
+            tokenizers, ``top_k`` above the vocabulary, more new tokens than positions.
+    """
+
+    def __init__(
+        self,
+        student: PreTrainedModel | str | os.PathLike[str],
+        teacher: PreTrainedModel | str | os.PathLike[str] | None = None,
+        reference: Reference | PreTrainedModel | str | os.PathLike[str] = "student",
+        *,
+        fusion: FusionRule | None = None,
+        rollout: Rollout | None = None,
+        engine: Engine | None = None,
+        prompt_format: PromptFormat | None = None,
+        privileged: PrivilegedAccess | None = None,
+        tokenizer: PreTrainedTokenizerBase | str | None = None,
+        teacher_tokenizer: PreTrainedTokenizerBase | str | None = None,
+        reference_tokenizer: PreTrainedTokenizerBase | str | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = adamw,
+        scheduler: Callable[..., Any] | None = None,
+        reduction: Reduction = "rollout",
+        loss_temperature: float = 1.0,
+        loss_memory: float = LOSS_MEMORY,
+        activation_checkpointing: bool = False,
+        verifier: str | Verifier = "exact",
+    ) -> None:
+        super().__init__()
+        self.fusion = fusion if fusion is not None else DOPD()
+        self.rollout = rollout if rollout is not None else StudentRollout()
+        self.engine = engine if engine is not None else TransformersEngine()
+        self.prompt_format = prompt_format if prompt_format is not None else PromptFormat()
+        self.privileged = privileged if privileged is not None else PrivilegedAccess()
+        check_settings(reduction, loss_temperature, loss_memory, verifier, self.fusion, self.rollout)
+        self.reduction = reduction
+        self.verifier = get_verifier(verifier)
+        check_makers(optimizer, scheduler)
+        self._make_optimizer = optimizer
+        self._make_scheduler = scheduler
+
+        check_teacher_given(teacher, self.fusion, self.rollout)
+        self.student = load_policy(student) if isinstance(student, str | os.PathLike) else student
+        self.teacher = load_policy(teacher) if isinstance(teacher, str | os.PathLike) else teacher
+        self.reference = as_reference(reference)
+        check_shared_weights(self.student, self.teacher, self.reference)
+        self.tokenizer = tokenizer_of(self.student, tokenizer)
+        policies = {"student": self.student}
+        if self.teacher is not None:
+            policies["teacher"] = self.teacher
+        if self.reference.kind == "model":
+            policies["reference"] = self.reference.policy(self.student)
+        tokenizers = {"teacher": teacher_tokenizer, "reference": reference_tokenizer}
+        self.vocabulary_size, found = check_policies(policies, self.tokenizer, tokenizers, self.fusion)
+        check_two_sources(self.teacher, self.reference, self.student)
+        if self.teacher is not None:  # not before: what is refused stays as it was given
+            freeze(self.teacher)
+        room = room_for_prompt({role: policy.config for role, policy in policies.items()}, self.rollout, self.engine)
+        self.prompt_limit = min(self.prompt_format.max_tokens, room)
+        self.reference.attach(self.student)
+        if activation_checkpointing:
+            checkpoint_activations(self.student)
+
+        self.ends = find_ends(policies, found, self.prompt_format, self.vocabulary_size)
+        self.eos_ids = self.ends.ids
+        pad = self.tokenizer.pad_token_id
+        self.pad_id: int = pad if pad is not None else self.eos_ids[0]
+        scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
+        check = partial(check_sampled_support, rollout=self.rollout, loss_temperature=loss_temperature)
+        self._supervision = Supervision(self.fusion, scoring, reduction, self.eos_ids, check)
+        self._readings = Readings(self.tokenizer, self.vocabulary_size, room + self.rollout.sampling.max_new_tokens)
+        self._is_finite = False
+        self._wanted: tuple[int, int | None] | None = None
+        self._warned = False
+        self._step_metrics = StepMetrics()
+        self._logged: set[str] = set()  # names, at the last step
+        self._micro_batches = 0  # of the step under way
+        self.train()
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Roll out, score under each policy's view, fuse, and reduce to the loss (paper's total objective)."""
+        with failing_together((DataError,), self.device):
+            examples = examples_of(batch)
+            if not examples and number_of_processes() == 1:
+                raise DataError("batch: there is no example in it; only one of several processes may have none")
+            prompts = {role: self._prompts(examples, role) for role in ROLES}
+        self._warned = self._warned or warn_without_privileged_text(examples, self.reference, self.fusion)
+        if self._trainer is not None and batch_idx % self.trainer.accumulate_grad_batches == 0:
+            # Lightning zeroes the gradient here: of a step that was broken off, nothing is to be left.
+            self._step_metrics, self._micro_batches = StepMetrics(), 0
+        if not self._is_finite:
+            check_weights(self.student.named_parameters(), f"before step {self.global_step}")
+            self._is_finite = self._trainer is not None  # in a bare loop, nobody says when the student changes
+        wanted, self._wanted = self._wanted, None
+        began = time.perf_counter()
+        with failing_together((DataError, EngineError), self.device):
+            written = self._roll_out(examples, prompts)
+        seconds = time.perf_counter() - began
+        loss, record = self._supervise(examples, prompts, written, wanted)
+        record = replace(record, rollout_seconds=seconds)
+        folder = self.trainer.default_root_dir if self._trainer is not None else "."
+        with failing_together((NonFiniteLossError,), self.device):
+            check_finite(loss, record, self.global_step, examples, folder)
+        if record.regimes is not None:
+            self.regime_counts.update(record.regimes)
+        self._log_step(loss.detach(), record)
+        return {"loss": loss, "record": record}
+
+    def detail_next(self, alternatives: int, prompts: int | None = None) -> None:
+        """Have the next training step's record tell the details of the first response to each of its first prompts.
+
+        Args:
+            alternatives: how many of each policy's likeliest tokens.
+            prompts: how many prompts; all if not given.
+        """
+        self._wanted = alternatives, prompts
+
+    @torch.no_grad()
+    def observe(
+        self, examples: Sequence[Example], alternatives: int, thresholds: Thresholds | None = None
+    ) -> TokenRecord:
+        """The record of one response of the student to each example, as training would make it; nothing is learned.
+
+        Under several processes all have to call it.
+
+        Args:
+            examples: as in a batch.
+            alternatives: how many of each policy's likeliest tokens the details hold.
+            thresholds: what a rule that routes compares tokens with, such as a training step's; means over these
+                responses if not given.
+        """
+        with evaluating(self.student):
+            prompts = {role: self._prompts(examples, role) for role in ROLES}
+            self._synchronise()
+            written = self._write(self.student, prompts["student"], self.rollout.sampling)
+            _, record = self._supervise(examples, prompts, written, (alternatives, None), thresholds)
+        let_go(self.student)
+        return record
+
+    def _supervise(
+        self,
+        examples: Sequence[Example],
+        prompts: dict[str, list[list[int]]],
+        written: list[list[int]],
+        wanted: tuple[int, int | None] | None,
+        thresholds: Thresholds | None = None,
+    ) -> tuple[Tensor, TokenRecord]:
+        """Loss and record of what was written: as many responses to each example, one after the other."""
+        policies = self._policies()
+        for role, policy in policies.items():
+            self._readings.try_scoring(role, policy)
+        each = len(written) // len(examples) if examples else 1
+        responses = Responses.from_lists(written, self.pad_id).to(self.device)
+        views = {
+            role: view_of([prompt for prompt in prompts[role] for _ in range(each)], responses, self.pad_id)
+            for role in ROLES
+        }
+        rows = None if wanted is None else Wanted(range(len(written))[::each][: wanted[1]], wanted[0])
+        loss, record = self._supervision(policies, views, responses, rows, thresholds)
+        for policy in policies.values():
+            if policy is not self.student:  # whose backward pass is still to come
+                let_go(policy)
+        ended = [bool(response) and response[-1] in self.eos_ids for response in written]
+        return loss, replace(
+            record,
+            ended=torch.tensor(ended, dtype=torch.bool, device=self.device),
+            examples=[example for example in examples for _ in range(each)],
+        )
+
+    def _prompts(self, examples: Sequence[Example], role: str) -> list[list[int]]:
+        """Token ids of each example's prompt as the policy in this role sees it."""
+        probability = getattr(self.privileged, role)
+        return [self._token_ids(example, privileged=torch.rand(()).item() < probability) for example in examples]
+
+    def _token_ids(self, example: Example, *, privileged: bool) -> list[int]:
+        """Token ids of a prompt within the limit: nothing is ever cut, so that every policy sees all of it."""
+        ids = self.prompt_format.token_ids(example, self.tokenizer, privileged=privileged)
+        if not 0 < len(ids) <= self.prompt_limit:
+            raise DataError(
+                f"a prompt has {len(ids)} tokens ({str(example['prompt'])[:60]!r}…); prompts have at least one and at "
+                f"most {self.prompt_limit} (prompt_format.max_tokens={self.prompt_format.max_tokens}, and the "
+                f"policies' positions must hold rollout.max_new_tokens={self.rollout.sampling.max_new_tokens} more)"
+            )
+        return ids
+
+    def _roll_out(self, examples: Sequence[Example], prompts: dict[str, list[list[int]]]) -> list[list[int]]:
+        request = RolloutRequest(
+            student=self.student,
+            teacher=self.teacher,
+            student_prompts=prompts["student"],
+            teacher_prompts=prompts["teacher"],
+            completions=[example.get("completion") for example in examples],
+            completion_ends=[self.ends.behind(example) for example in examples],
+            tokenizer=self.tokenizer,
+            eos_ids=self.eos_ids,
+            pad_id=self.pad_id,
+            vocabulary_size=self.vocabulary_size,
+            engine=self.engine,
+        )
+        if self.rollout.needs_student:
+            self._synchronise()
+            if isinstance(self.engine, TransformersEngine):
+                self._readings.try_writing("student", self.student)
+        if self.rollout.needs_teacher and self.teacher is not None:
+            self._readings.try_writing("teacher", self.teacher)
+        with evaluating(self.student):
+            return self.rollout(request)
+
+    def _policies(self) -> dict[str, PreTrainedModel]:
+        """The student, and the sources that the fusion rule has a use for."""
+        sources = {"teacher": self.teacher, "reference": self.reference.policy(self.student)}
+        used = {role: policy for role, policy in sources.items() if policy is not None and role in self.fusion.needs}
+        return {"student": self.student, **used}
+
+    def _log_step(self, loss: Tensor, record: TokenRecord) -> None:
+        if self._trainer is None:  # a bare loop: nobody to log to
+            return
+        self._step_metrics.add(loss, record, self.rollout.sampling.max_new_tokens)
+        if self.trainer.fit_loop._should_accumulate():  # Lightning logs where the optimizer steps
+            return
+        metrics = self._step_metrics.take()
+        self._forget_logged(self._logged - metrics.keys())
+        self._logged = set(metrics)
+        self.log("train/loss", metrics.pop("train/loss"), prog_bar=True, batch_size=1)
+        self.log_dict(metrics, batch_size=1)
+
+    def _forget_logged(self, names: set[str]) -> None:
+        """Take out of Lightning's results values of the step before that this one does not have.
+
+        It would log them again: the loss of a regime that has no token now.
+        """
+        for key, result in (self.trainer._results or {}).items():
+            if key.partition(".")[2] in names:
+                result.reset()
+        for name in names:
+            self.trainer.callback_metrics.pop(name, None)
+
+    # ------------------------------------------------------------------------------------- modes and optimization
+
+    def configure_model(self) -> None:
+        """Spread every policy's weights over the processes, where the strategy is FSDP2."""
+        mesh = self.device_mesh
+        if mesh is None:
+            return
+        self.strict_loading = False  # it would miss the frozen sources; on_load_checkpoint misses what is the student's
+        policies = {"student": self.student, "teacher": self.teacher, "reference": self.reference.policy(self.student)}
+        for policy in policies.values():
+            if policy is not None and not is_sharded(policy):
+                shard(policy, mesh["data_parallel"])
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move and convert, but for the dtype of frozen models: those keep the one they were loaded in.
+
+        (``precision=bf16-true`` would convert all. A snapshot or average follows the student that it is of.)
+        """
+        device, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        names = ("teacher", "reference") if self.reference.kind == "model" else ("teacher",)
+        frozen = {name: self._modules.pop(name) for name in names if name in self._modules}
+        try:
+            super().to(*args, **kwargs)
+        finally:
+            self._modules.update(frozen)
+        for source in frozen.values():
+            if source is not None:
+                source.to(device=device)
+        return self
+
+    def train(self, mode: bool = True) -> DOPDModule:
+        """Set the student's mode; the sources stay in eval mode whatever is asked."""
+        super().train(mode)
+        for source in (self.teacher, self.reference):
+            if source is not None:
+                source.eval()
+        return self
+
+    def on_fit_start(self) -> None:
+        check_trainer(self.trainer, self.reduction, self.reference)
+        check_dtype_of_weights(self.trainer.optimizers)
+        self._is_finite = False
+        # from_pretrained returns eval mode, and fit does not call train(). The sources are in eval mode on purpose.
+        self.train()
+        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+        if self.global_rank > 0:  # all processes were seeded alike, and would sample alike
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self._make_optimizer([p for p in self.student.parameters() if p.requires_grad])
+        if self._make_scheduler is None:
+            return optimizer
+        scheduler = scheduler_over(self.trainer, self._make_scheduler, optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_after_backward(self) -> None:
+        """Make the gradient of a step with fewer micro-batches than others their mean.
+
+        Lightning divides every loss by ``accumulate_grad_batches``, at the end of an epoch too, where fewer are left.
+        """
+        if self._trainer is None:
+            return
+        self._micro_batches += 1
+        if self.trainer.fit_loop._should_accumulate():
+            return
+        share, self._micro_batches = self.trainer.accumulate_grad_batches / self._micro_batches, 0
+        if share != 1:
+            gradients = [weight.grad for weight in self.student.parameters() if weight.grad is not None]
+            torch._foreach_mul_(gradients, share)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        learned = ((name, weight) for name, weight in self.student.named_parameters() if weight.requires_grad)
+        check_weights(learned, f"after step {self.global_step}")
+        self._engine_is_behind = True
+        self.reference.update(self.student)

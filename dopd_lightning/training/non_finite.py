@@ -1,0 +1,83 @@
+"""A loss or a weight that is not a number stops the run; a loss leaves behind what led to it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from dopd_lightning.data import Example
+from dopd_lightning.distributed.processes import number_of_processes, process_number, summed
+from dopd_lightning.errors import WriteError
+from dopd_lightning.io.files import write_whole
+from dopd_lightning.record import TokenRecord
+
+
+class NonFiniteLossError(FloatingPointError):
+    """A step met NaN or infinity; the message names what, the step, and the file with the batch's prompts."""
+
+
+def check_finite(
+    loss: Tensor, record: TokenRecord, step: int, examples: Sequence[Example], folder: str | os.PathLike[str]
+) -> None:
+    """Let finite numbers pass.
+
+    The sources' log-probabilities are looked at besides the loss: a rule that routes by comparisons would quietly send
+    every token away from a source of NaN.
+
+    Args:
+        loss: scalar.
+        record: of the step.
+        step: optimizer steps taken so far.
+        examples: the batch's; their prompts and privileged texts are saved.
+        folder: where to, as ``non_finite_loss_step_<step>.json``, with the process's number if there are several.
+
+    Raises:
+        NonFiniteLossError: for any other.
+    """
+    values = {"loss": loss, "teacher_logp": record.teacher_logp, "reference_logp": record.reference_logp}
+    for name, value in values.items():
+        if value is not None and not torch.isfinite(value).all():
+            process = f"_process_{process_number()}" if number_of_processes() > 1 else ""  # each has its own batch
+            path = Path(folder) / f"non_finite_loss_step_{step}{process}.json"
+            batch = [{"prompt": example["prompt"], "privileged": example.get("privileged")} for example in examples]
+            where = f"its prompts are in {path}"
+            try:
+                write_whole(path, json.dumps(batch, indent=2, ensure_ascii=False), "the file of its prompts")
+            except WriteError as error:
+                where = str(error)
+            raise NonFiniteLossError(f"the {name} of step {step} is not finite; {where}")
+
+
+@torch.no_grad()
+def check_weights(weights: Iterable[tuple[str, Tensor]], when: str) -> None:
+    """Let finite weights pass. All processes have to call it, of sharded weights each with its share.
+
+    Each number is read once, which takes about a thirtieth of a step of AdamW on a CPU.
+
+    Args:
+        weights: by name.
+        when: the place in the run, for the error, such as ``after step 3``.
+
+    Raises:
+        NonFiniteLossError: for any other, in all processes.
+    """
+    here = {name: weight.to_local() if isinstance(weight, DTensor) else weight.detach() for name, weight in weights}
+    here = {name: weight for name, weight in here.items() if weight.is_floating_point() and weight.numel()}
+    if not here:
+        return
+    extremes = torch.stack([torch.stack(torch.aminmax(weight)).float() for weight in here.values()])
+    finite = extremes.isfinite().all(dim=1)
+    if summed((~finite).sum()):
+        bad = [name for name, right in zip(here, finite.tolist(), strict=True) if not right]
+        which = f"{bad[0]} and {len(bad) - 1} more" if bad[1:] else "".join(bad) or "those of another process"
+        raise NonFiniteLossError(
+            f"the student's weights are not finite {when} ({which}): the learning rate is too large, a gradient "
+            "overflowed, or they were loaded so. Nothing of this is saved; lower optimizer.lr, or clip gradients "
+            "(trainer.gradient_clip_val)"
+        )

@@ -1,0 +1,92 @@
+"""From responses behind prompts to a loss, and to the record of its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from dopd_lightning.divergence import Reduction, Term, loss_of
+from dopd_lightning.fusion import FusionRule, Thresholds, TokenStatistics, tables_of
+from dopd_lightning.record import TokenRecord
+from dopd_lightning.record.details import token_details
+from dopd_lightning.scores.scoring import Scoring
+from dopd_lightning.scores.views import Responses, View
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Of which rollouts of a batch details are wanted, and how many of the likeliest tokens."""
+
+    rollouts: Sequence[int]
+    alternatives: int
+
+
+class Supervision:
+    """Scores the responses by each policy, fuses, and reduces to the loss (paper's total objective).
+
+    Args:
+        fusion: the rule.
+        scoring: of responses, by policies.
+        reduction: ``rollout`` or ``token``.
+        end_ids: tokens that end a response.
+        check: refuses terms that would be wrong, before they become a loss.
+    """
+
+    def __init__(
+        self,
+        fusion: FusionRule,
+        scoring: Scoring,
+        reduction: Reduction,
+        end_ids: Sequence[int],
+        check: Callable[[Sequence[Term]], None],
+    ) -> None:
+        self.fusion, self.scoring, self.reduction, self.end_ids, self.check = fusion, scoring, reduction, end_ids, check
+        self.tables = tables_of(fusion)
+
+    def __call__(
+        self,
+        policies: Mapping[str, PreTrainedModel],
+        views: Mapping[str, View],
+        responses: Responses,
+        wanted: Wanted | None = None,
+        thresholds: Thresholds | None = None,
+    ) -> tuple[Tensor, TokenRecord]:
+        """The loss, a scalar with the student's graph, and the record, detached.
+
+        Args:
+            policies: by role; the student, and the sources that the rule needs.
+            views: what each role reads.
+            responses: ``(batch, response)``.
+            wanted: details.
+            thresholds: for a rule that routes, instead of means over these responses.
+        """
+        sources = self.scoring(policies, views, responses, self.tables)
+        student = sources.pop("student")
+        teacher, reference = sources.get("teacher"), sources.get("reference")
+        statistics = TokenStatistics(
+            responses.mask, responses.ids, student, teacher, reference, thresholds, self.end_ids
+        )
+        supervision = self.fusion(statistics)
+        self.check(supervision.terms)
+        loss, per_token = loss_of(student, sources, supervision.terms, self.reduction)
+        details = None
+        if wanted is not None:
+            details = token_details(student, sources, responses.mask, wanted.rollouts, wanted.alternatives)
+        return loss, TokenRecord(
+            response_ids=responses.ids,
+            mask=responses.mask,
+            loss=per_token,
+            student_logp=statistics.student_logp,
+            student_entropy=statistics.student_entropy,
+            teacher_logp=None if teacher is None else statistics.teacher_logp,
+            teacher_entropy=None if teacher is None else statistics.teacher_entropy,
+            reference_logp=None if reference is None else statistics.reference_logp,
+            reference_entropy=None if reference is None else statistics.reference_entropy,
+            gap=None if teacher is None or reference is None else statistics.gap,
+            regimes=supervision.regimes,
+            thresholds=supervision.thresholds,
+            details=details,
+        )
