@@ -11,7 +11,7 @@ import torch
 from dopd_lightning.divergence import loss_of
 from dopd_lightning.fusion import DOPD, Teacher, TokenStatistics, dopd, tables_of
 from dopd_lightning.fusion.routing import Regime
-from dopd_lightning.scores import Scores
+from dopd_lightning.scores import StateScores
 from dopd_lightning.scores.head import Head
 
 SHARES = {Regime.LH: 0.3, Regime.LL: 0.3, Regime.HT: 0.2, Regime.HS: 0.2}
@@ -97,19 +97,18 @@ def ours(name: str, rule: DOPD | Teacher) -> LossContender:
             "reference": (inputs.reference, inputs.student_weight),
         }
         scores = {
-            role: Scores(states, Head(weight), inputs.response_ids, inputs.mask, top_k=tables.get(role, 0))
+            role: StateScores(states, Head(weight), inputs.response_ids, inputs.mask, top_k=tables.get(role, 0))
             for role, (states, weight) in policies.items()
             if role == "student" or role in rule.needs
         }
         student = scores["student"]
-        statistics = TokenStatistics(
-            inputs.mask, inputs.response_ids, student, scores.get("teacher"), scores.get("reference")
-        )
+        sources = {role: scores[role] for role in scores if role != "student"}
+        statistics = TokenStatistics(inputs.mask, inputs.response_ids, student, sources)
         with patch.object(
             dopd, "routing", lambda *_, **__: (inputs.regimes, None)
         ):  # called with both sources' log-probabilities
             terms = rule(statistics).terms
-        loss = loss_of(student, {role: scores[role] for role in rule.needs}, terms).loss
+        loss = loss_of(student, sources, terms).loss
         _ = statistics.student_entropy
         loss.backward()
 

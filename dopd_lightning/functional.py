@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dopd_lightning.divergence.dense import divergence
+from dopd_lightning.divergence.measure import Tail, TopKOf
 from dopd_lightning.divergence.reduction import Reduction, reduce_loss
-from dopd_lightning.divergence.term import Tail, TopKOf
 from dopd_lightning.divergence.token_losses import token_losses
 from dopd_lightning.fusion.dopd import DOPD
 from dopd_lightning.fusion.routing import Normalize, Regime, advantage_gap, route
@@ -91,8 +91,9 @@ def dopd_loss(
         top_k_of=top_k_of,
         tail=tail,
     )
-    statistics = TokenStatistics.from_logits(student_logits, teacher_logits, reference_logits, response_ids, mask)
+    sources = {"teacher": teacher_logits, "reference": reference_logits}
+    statistics = TokenStatistics.from_logits(student_logits, sources, response_ids, mask)
     supervision = rule(statistics)
     assert supervision.regimes is not None
-    per_token = token_losses(student_logits, teacher_logits, reference_logits, response_ids, supervision.terms)
+    per_token = token_losses(student_logits, sources, response_ids, supervision.terms)
     return DOPDLoss(reduce_loss(per_token, mask, reduction), per_token, supervision.regimes, statistics.gap)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dopd_lightning.distributed.processes import gathered_objects
-from dopd_lightning.divergence.term import Pool, Term
+from dopd_lightning.divergence import Pool, Term
 from dopd_lightning.fusion import DOPD, Confidence, Regime, Supervision, TokenStatistics
 from dopd_lightning.fusion.routing import Thresholds, advantage_gap, routing
 
@@ -78,7 +78,16 @@ class Posterior(Confidence):
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
         weight = (statistics.teacher_logp - statistics.reference_logp).sigmoid()
-        return Supervision([Term("posterior", Pool(weight), self.divergence, statistics.mask.float())])
+        return Supervision(
+            [
+                Term(
+                    "posterior",
+                    Pool({"teacher": weight, "reference": 1 - weight}),
+                    self.divergence,
+                    statistics.mask.float(),
+                )
+            ]
+        )
 
 
 def _share(values: Tensor, middle: float) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor
 from dopd_lightning.divergence import reduce_loss, token_losses
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.functional import Regime, advantage_gap, divergence, dopd_loss, route
-from dopd_lightning.fusion import DOPD, TokenStatistics
+from dopd_lightning.fusion import DOPD
+from tests.sources import statistics_of, two
 
 LH, LL, HT, HS = Regime
 
@@ -109,8 +110,8 @@ def random_batch(rollouts: int = 4, response: int = 6, vocab: int = 150):
 def test_the_same_as_the_rule_the_engine_and_the_reduction():
     student, teacher, reference, ids, mask = random_batch()
     result = dopd_loss(student, teacher, reference, ids, mask)
-    supervision = DOPD()(TokenStatistics.from_logits(student, teacher, reference, ids, mask))
-    per_token = token_losses(student, teacher, reference, ids, supervision.terms)
+    supervision = DOPD()(statistics_of(student, teacher, reference, ids, mask))
+    per_token = token_losses(student, two(teacher, reference), ids, supervision.terms)
     assert torch.equal(result.per_token, per_token)
     assert torch.equal(result.loss, reduce_loss(per_token, mask))
     assert torch.equal(result.regimes, supervision.regimes)
@@ -187,10 +188,10 @@ def test_options_reach_their_place():
         {"tail": "renormalize"},
         {"outlier_fraction": 0.5},
     ):
-        statistics = TokenStatistics.from_logits(*batch)
+        statistics = statistics_of(*batch)
         terms = DOPD(**options)(statistics).terms
         result = dopd_loss(*batch, **options)
-        assert torch.equal(result.per_token, token_losses(*batch[:4], terms))
+        assert torch.equal(result.per_token, token_losses(batch[0], two(*batch[1:3]), batch[3], terms))
         assert not torch.equal(result.per_token, default.per_token)
 
 

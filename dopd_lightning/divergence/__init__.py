@@ -3,14 +3,23 @@
 from dopd_lightning.divergence.dense import divergence
 from dopd_lightning.divergence.engine import Loss, fused_loss
 from dopd_lightning.divergence.loss import loss_of
+from dopd_lightning.divergence.measure import Divergence, Kind, Support, Tail, TopKOf
+from dopd_lightning.divergence.own_token import OwnToken
+from dopd_lightning.divergence.pool import Pool
 from dopd_lightning.divergence.reduction import Reduction, reduce_loss
-from dopd_lightning.divergence.term import Divergence, Kind, Pool, Support, Tail, Target, Term, TopKOf
+from dopd_lightning.divergence.target import Chunk, Outcomes, Target
+from dopd_lightning.divergence.term import Term
 from dopd_lightning.divergence.token_losses import token_losses
+from dopd_lightning.divergence.toward import DistributionTarget, Toward
 
 __all__ = [
+    "Chunk",
+    "DistributionTarget",
     "Divergence",
     "Kind",
     "Loss",
+    "Outcomes",
+    "OwnToken",
     "Pool",
     "Reduction",
     "Support",
@@ -18,6 +27,7 @@ __all__ = [
     "Target",
     "Term",
     "TopKOf",
+    "Toward",
     "divergence",
     "fused_loss",
     "loss_of",

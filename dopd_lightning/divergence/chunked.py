@@ -12,19 +12,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from dopd_lightning.divergence.gradients import (
-    full_,
-    one_token_,
-    outcomes,
-    single_sample,
-    top_k_,
-)
-from dopd_lightning.divergence.term import Pool, Term
-from dopd_lightning.divergence.token_losses import mix
-from dopd_lightning.scores import Scores
-from dopd_lightning.scores.distribution import at_ids
+from dopd_lightning.divergence.gradients import outcomes
+from dopd_lightning.divergence.target import Chunk
+from dopd_lightning.divergence.term import Term
+from dopd_lightning.scores import RowScores, StateScores
 from dopd_lightning.scores.head import HeadGradient
-from dopd_lightning.scores.rows import blocks, normalize_, tail_log_probability_
 from dopd_lightning.scores.workspace import Workspace
 
 
@@ -43,7 +35,7 @@ class ChunkedLoss:
     """
 
     def __init__(
-        self, student: Scores, sources: Mapping[str, Scores], terms: Sequence[Term], coefficients: Tensor
+        self, student: StateScores, sources: Mapping[str, RowScores], terms: Sequence[Term], coefficients: Tensor
     ) -> None:
         self.student = student
         self.sources = sources
@@ -76,7 +68,7 @@ class ChunkedLoss:
         return (self.per_token * self.coefficients).sum()
 
     def _groups(self) -> list[tuple[Tensor, list[Term]]]:
-        """Tokens ``(n,)`` with the terms that they, and all of them, have."""
+        """Group tokens ``(n,)`` by the set of terms with a weight."""
         if not self.terms or len(self.per_token) == 0:
             return []
         selected = torch.stack([term.weight != 0 for term in self.terms], dim=1)
@@ -92,29 +84,17 @@ class ChunkedLoss:
         self.per_token[tokens] += weight * value
         gradient *= (weight * self.coefficients[tokens] / self.student.temperature).unsqueeze(-1)
 
-    def _has_table(self, term: Term) -> bool:
-        """Whether the likeliest tokens that the term compares are kept."""
-        how = term.divergence
-        if how.support != "top_k" or isinstance(term.target, Pool):
-            return False
-        return (self.student if how.top_k_of == "student" else self.sources[term.target]).top_k >= how.top_k
-
     # ------------------------------------------------------------------------------- terms that need K rows of a head
 
     def _is_sparse(self, term: Term) -> bool:
-        return self._has_table(term) and term.divergence.tail == "renormalize"
+        return term.target.keeps_outcomes(self.student, self.sources, term.divergence)
 
     def _sparse(self, tokens: Tensor, term: Term) -> None:
-        how, student, source = term.divergence, self.student, self.sources[str(term.target)]
+        how, student = term.divergence, self.student
         # K rows of the head a token, twice for their gradient, and as much for copies that torch makes on the way.
         size = max(1, self.space.numbers // (8 * how.top_k * student.states.shape[1]))
         for chunk in torch.split(tokens, size):
-            if how.top_k_of == "student":
-                ids = student.table(how.top_k, chunk).ids.long()
-                target = source.log_probs_at(chunk, ids)
-            else:
-                table = source.table(how.top_k, chunk)
-                ids, target = table.ids.long(), table.logps
+            ids, target = term.target.kept_outcomes(chunk, student, self.sources, how)
             states = student.states[chunk]
             logits = student.head.logits_at(states, ids)
             value, gradient = outcomes(logits / student.temperature, target, how.kind, how.beta)
@@ -125,16 +105,18 @@ class ChunkedLoss:
     # ------------------------------------------------------------------- terms that need the student's distribution
 
     def _dense(self, tokens: Tensor, terms: Sequence[Term]) -> None:
-        student = self.student
+        student, several = self.student, len(terms) > 1
         # A gradient may take the place of the student's distribution if nobody needs that any more.
-        in_place = len(terms) == 1 and student.head.softcap is None
-        second = not in_place or any(self._needs_target_rows(term) for term in terms)
-        buffers = 1 + second + any(isinstance(term.target, Pool) for term in terms) + (len(terms) > 1)
+        in_place = not several and student.head.softcap is None
+        spare = max(term.target.buffers(self.sources, term.divergence) for term in terms)
+        buffers = 1 + max(spare, 0 if in_place else 1) + several
         for chunk, (rows, *more) in self.space.chunks(tokens, buffers):
             student.log_probs(chunk, rows)
-            total = more.pop().zero_() if len(terms) > 1 else None
+            total = more.pop().zero_() if several else None
+            out = rows if in_place else more[0]
             for term in terms:
-                value, gradient = self._term(chunk, term, rows, more, in_place)
+                work = Chunk(chunk, student.ids[chunk], rows, out, more)
+                value, gradient = term.target.of_chunk(work, self.sources, term.divergence)
                 self._record(chunk, term, value, gradient)
                 if total is not None:
                     gradient = total.add_(gradient)
@@ -142,48 +124,3 @@ class ChunkedLoss:
                 rows.add_(student.normalizer(chunk).unsqueeze(-1)).mul_(student.temperature)
             student.head.to_product_(gradient, rows)
             self.gradient.add(chunk, student.states[chunk], gradient)
-
-    def _needs_target_rows(self, term: Term) -> bool:
-        if isinstance(term.target, Pool):
-            return True
-        how = term.divergence
-        kept = how.support == "sampled" or (how.top_k_of == "target" and self._has_table(term))
-        return term.target != "data" and not kept
-
-    def _term(
-        self, tokens: Tensor, term: Term, student: Tensor, more: Sequence[Tensor], in_place: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Value of a term, ``(n,)``, and its gradient by the student's logits, in one of the buffers."""
-        how, ids = term.divergence, self.student.ids[tokens]
-        out = student if in_place else more[0]
-        if term.target == "data":
-            logp = at_ids(student, ids)
-            one_token_(student, ids, torch.full_like(logp, -1), out)
-            return -logp, out
-        target = self._target_rows(tokens, term, more) if self._needs_target_rows(term) else None
-        if how.support == "sampled":
-            of_target = self.sources[str(term.target)].loss_logp[tokens] if target is None else at_ids(target, ids)
-            value, by_logp = single_sample(at_ids(student, ids), of_target, how.kind, how.beta)
-            one_token_(student, ids, by_logp, out)
-            return value, out
-        if target is None:
-            table = self.sources[str(term.target)].table(how.top_k, tokens)
-            return top_k_(student, table.ids.long(), table.logps, table.tail_logp, how, out), out
-        if how.support == "full":
-            return full_(student, target, how.kind, how.beta), target
-        top = (target if how.top_k_of == "target" else student).topk(how.top_k).indices
-        inside, tail = target.gather(-1, top), tail_log_probability_(target, top).squeeze(-1)
-        return top_k_(student, top, inside, tail, how, target), target
-
-    def _target_rows(self, tokens: Tensor, term: Term, more: Sequence[Tensor]) -> Tensor:
-        """Log-probabilities of the target, ``(n, vocab)``, in the first of the buffers ``more``."""
-        if not isinstance(term.target, Pool):
-            return self.sources[term.target].log_probs(tokens, more[0])
-        weight = torch.as_tensor(term.target.teacher_weight, dtype=more[0].dtype, device=more[0].device)
-        weight = weight[tokens].unsqueeze(-1) if weight.ndim else weight
-        teacher = self.sources["teacher"].log_probs(tokens, more[0])
-        reference = self.sources["reference"].log_probs(tokens, more[1])
-        for t, r in blocks(teacher, reference):
-            t.copy_(mix(t, r, weight, term.target.geometric))
-        normalize_(teacher)
-        return teacher

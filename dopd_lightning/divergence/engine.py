@@ -8,7 +8,6 @@ work.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -17,9 +16,9 @@ from torch.autograd.function import once_differentiable
 
 from dopd_lightning.divergence.chunked import ChunkedLoss
 from dopd_lightning.divergence.reduction import Reduction, reduction_coefficients
-from dopd_lightning.divergence.term import Pool, Term
+from dopd_lightning.divergence.term import Term
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.scores.by_states import Scores
+from dopd_lightning.scores import RowScores, StateScores
 from dopd_lightning.scores.distribution import check_same_shape
 
 
@@ -36,13 +35,13 @@ class Loss(NamedTuple):
 
 
 def fused_loss(
-    student: Scores, sources: Mapping[str, Scores], terms: Sequence[Term], reduction: Reduction = "rollout"
+    student: StateScores, sources: Mapping[str, RowScores], terms: Sequence[Term], reduction: Reduction = "rollout"
 ) -> Loss:
     """``reduce_loss(token_losses(…), …)`` of the logits, with its gradient by the student's states and head alone.
 
     Args:
         student: its ``graph`` and the weights of its head get the gradient.
-        sources: ``teacher`` and ``reference``, as far as terms need them: of the same tokens, at the same temperature.
+        sources: by name, as far as terms need them: of the same tokens, at the same temperature.
         terms: from a fusion rule; weights are ``(batch, response)``, and read where the mask is true.
         reduction: ``rollout`` or ``token``, see `reduce_loss`.
 
@@ -54,9 +53,9 @@ def fused_loss(
         _check_source(name, source, student)
     for term in terms:
         check_same_shape(f"term {term.name!r}", weight=term.weight, mask=student.mask)
-        _check_term(term, sources, student.head.vocabulary_size)
+        _check_term(term, sources, student.vocabulary_size)
     coefficients = reduction_coefficients(student.mask, reduction)[student.mask]
-    work = ChunkedLoss(student, sources, [_at_tokens(term, student.mask) for term in terms], coefficients)
+    work = ChunkedLoss(student, sources, [term.at(student.mask) for term in terms], coefficients)
     loss = _FusedLoss.apply(  # type: ignore[no-untyped-call]
         work, student.mask, torch.is_grad_enabled(), student.graph, student.head.weight, student.head.bias
     )
@@ -70,27 +69,18 @@ def _in_place(values: Tensor, mask: Tensor) -> Tensor:
     return full
 
 
-def _at_tokens(term: Term, mask: Tensor) -> Term:
-    target = term.target
-    if isinstance(target, Pool) and isinstance(target.teacher_weight, Tensor) and target.teacher_weight.ndim:
-        target = replace(target, teacher_weight=target.teacher_weight[mask])
-    return replace(term, target=target, weight=term.weight[mask])
-
-
-def _check_source(name: str, source: Scores, student: Scores) -> None:
+def _check_source(name: str, source: RowScores, student: StateScores) -> None:
     for what, found, expected in (
         ("response tokens", len(source.ids), len(student.ids)),
-        ("a vocabulary of", source.head.vocabulary_size, student.head.vocabulary_size),
+        ("a vocabulary of", source.vocabulary_size, student.vocabulary_size),
         ("temperature", source.temperature, student.temperature),
     ):
         if found != expected:
             raise ValueError(f"fused_loss: the {name}'s scores have {what} {found}, the student's {expected}")
 
 
-def _check_term(term: Term, sources: Mapping[str, Scores], vocabulary_size: int) -> None:
-    for name in ("teacher", "reference") if isinstance(term.target, Pool) else (term.target,):
-        if name != "data" and name not in sources:
-            raise ConfigError(f"term {term.name!r}: needs the {name}'s scores, found none")
+def _check_term(term: Term, sources: Mapping[str, RowScores], vocabulary_size: int) -> None:
+    term.check_sources(sources)
     if term.divergence.support == "top_k" and term.divergence.top_k > vocabulary_size:
         raise ConfigError(
             f"top_k: {term.divergence.top_k} is above the vocabulary of {vocabulary_size} tokens; it must be at most "

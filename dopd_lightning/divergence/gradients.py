@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dopd_lightning.divergence.dense import compare, sampled
-from dopd_lightning.divergence.term import Divergence, Kind
+from dopd_lightning.divergence.measure import Divergence, Kind
 from dopd_lightning.scores.distribution import EXCLUDED, log_probs
 from dopd_lightning.scores.rows import blocks, tail_log_probability_
 

@@ -9,11 +9,11 @@ from dopd_lightning.divergence.engine import Loss, fused_loss
 from dopd_lightning.divergence.reduction import Reduction, reduce_loss
 from dopd_lightning.divergence.term import Term
 from dopd_lightning.divergence.token_losses import token_losses
-from dopd_lightning.scores import AnyScores, LogitScores, Scores
+from dopd_lightning.scores import LogitScores, RowScores, Scores, StateScores
 
 
 def loss_of(
-    student: AnyScores, sources: Mapping[str, AnyScores], terms: Sequence[Term], reduction: Reduction = "rollout"
+    student: Scores, sources: Mapping[str, Scores], terms: Sequence[Term], reduction: Reduction = "rollout"
 ) -> Loss:
     """`fused_loss`, or the same from logits; all scores have to be of one kind.
 
@@ -21,10 +21,9 @@ def loss_of(
         ConfigError: as `token_losses` and `fused_loss`.
         ValueError: as these.
     """
-    if isinstance(student, Scores):
-        return fused_loss(student, cast(Mapping[str, Scores], sources), terms, reduction)
-    logits = {role: cast(LogitScores, scores).loss_logits for role, scores in sources.items()}
-    per_token = token_losses(
-        student.loss_logits, logits.get("teacher"), logits.get("reference"), student.response_ids, terms
-    )
+    if isinstance(student, StateScores):
+        return fused_loss(student, cast(Mapping[str, RowScores], sources), terms, reduction)
+    student = cast(LogitScores, student)
+    logits = {name: cast(LogitScores, scores).loss_logits for name, scores in sources.items()}
+    per_token = token_losses(student.loss_logits, logits, student.response_ids, terms)
     return Loss(reduce_loss(per_token, student.mask, reduction), per_token.detach())

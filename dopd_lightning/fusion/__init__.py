@@ -2,18 +2,17 @@
 
 from dopd_lightning.fusion.confidence import Confidence
 from dopd_lightning.fusion.data import Data
+from dopd_lightning.fusion.declaration import pairs_of, tables_of
 from dopd_lightning.fusion.dopd import DOPD
 from dopd_lightning.fusion.entropy_aware import EntropyAware
 from dopd_lightning.fusion.importance import Importance
 from dopd_lightning.fusion.mixture import Mixture
-from dopd_lightning.fusion.probe import tables_of, terms_of
 from dopd_lightning.fusion.product import Product
 from dopd_lightning.fusion.prune import Prune
-from dopd_lightning.fusion.reference import Reference
 from dopd_lightning.fusion.routing import Regime, Thresholds, advantage_gap, route, thresholds
-from dopd_lightning.fusion.rule import FusionRule, Supervision
+from dopd_lightning.fusion.rule import FusionRule, Pair, Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
-from dopd_lightning.fusion.teacher import Teacher
+from dopd_lightning.fusion.teacher import Reference, Teacher
 
 __all__ = [
     "DOPD",
@@ -23,6 +22,7 @@ __all__ = [
     "FusionRule",
     "Importance",
     "Mixture",
+    "Pair",
     "Product",
     "Prune",
     "Reference",
@@ -32,8 +32,8 @@ __all__ = [
     "Thresholds",
     "TokenStatistics",
     "advantage_gap",
+    "pairs_of",
     "route",
     "tables_of",
-    "terms_of",
     "thresholds",
 ]

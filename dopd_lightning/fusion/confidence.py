@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
-from dopd_lightning.divergence.term import Pool, Term
-from dopd_lightning.fusion.rule import Supervision
+import torch
+
+from dopd_lightning.divergence import Pool, Term
+from dopd_lightning.errors import ConfigError
+from dopd_lightning.fusion.rule import Pair, Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 from dopd_lightning.fusion.uniform import UniformDivergence
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confidence(UniformDivergence):
-    """As `Mixture`, with the teacher's weight per token from the two entropies (ours).
+    """As `Mixture`, with weights per token from the sources' entropies (ours).
 
-    ``λ = exp(-H_T) / (exp(-H_T) + exp(-H_R))``: each source counts by the inverse of its perplexity.
+    ``w_i = exp(-H_i) / Σ exp(-H_j)``: each source counts by the inverse of its perplexity.
+
+    Attributes:
+        sources: names, at least one.
+
+    Raises:
+        ConfigError: for a field out of range, or no source.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"teacher", "reference"})
+    sources: Sequence[str] = ("teacher", "reference")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.sources, str) or not self.sources:
+            raise ConfigError(f"sources: {self.sources!r} must be a list of names, such as [teacher, reference]")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset(self.sources)
+
+    @property
+    def pairs(self) -> Sequence[Pair]:
+        return [Pair(Pool(dict.fromkeys(self.sources, 1 / len(self.sources))), self.divergence)]
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
-        teacher_weight = (statistics.reference_entropy - statistics.teacher_entropy).sigmoid()
-        return Supervision([Term("confidence", Pool(teacher_weight), self.divergence, statistics.mask.float())])
+        entropies = torch.stack([statistics[name].entropy for name in self.sources])
+        weights = dict(zip(self.sources, (-entropies).softmax(0), strict=True))
+        return Supervision([Term("confidence", Pool(weights), self.divergence, statistics.mask.float())])

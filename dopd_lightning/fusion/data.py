@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dopd_lightning.divergence.term import Divergence, Term
-from dopd_lightning.fusion.rule import Supervision
+from dopd_lightning.divergence import Divergence, OwnToken, Term
+from dopd_lightning.fusion.rule import Pair, Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 
 
@@ -20,5 +21,9 @@ class Data:
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
+    @property
+    def pairs(self) -> Sequence[Pair]:
+        return [Pair(OwnToken(), Divergence(kind="forward_kl"))]
+
     def __call__(self, statistics: TokenStatistics) -> Supervision:
-        return Supervision([Term("data", "data", Divergence(kind="forward_kl"), statistics.mask.float())])
+        return Supervision([Term("data", *self.pairs[0], statistics.mask.float())])

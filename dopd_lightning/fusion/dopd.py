@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from torch import Tensor
 
-from dopd_lightning.divergence.term import Divergence, Kind, Source, Support, Tail, Term, TopKOf
+from dopd_lightning.divergence import Divergence, Kind, Support, Tail, Term, TopKOf, Toward
 from dopd_lightning.errors import ConfigError, check_choice, check_range
 from dopd_lightning.fusion.routing import NORMALIZE, OUTLIER_FRACTION, Normalize, Regime, check_routing, routing
-from dopd_lightning.fusion.rule import Supervision
+from dopd_lightning.fusion.rule import Pair, Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 
 
 class _Row(NamedTuple):
-    source: Source
+    source: str
     kind: Kind
     support: Support
     weight: float
@@ -50,7 +50,9 @@ class DOPD:
         regimes: names of the regimes that count; tokens of the others get no loss.
         divergence: one divergence for all regimes.
         support: one support for all regimes.
-        source: one target for all regimes.
+        source: one target for all regimes, by name.
+        teacher: name of the first of the two sources.
+        reference: name of the second.
 
     Raises:
         ConfigError: for a field out of range.
@@ -68,9 +70,9 @@ class DOPD:
     regimes: Sequence[str] = tuple(Regime.__members__)
     divergence: Kind | None = None
     support: Support | None = None
-    source: Source | None = None
-
-    needs: ClassVar[frozenset[str]] = frozenset({"teacher", "reference"})
+    source: str | None = None
+    teacher: str = "teacher"
+    reference: str = "reference"
 
     def __post_init__(self) -> None:
         check_range("beta_light", self.beta_light, at_least=0)
@@ -94,17 +96,17 @@ class DOPD:
         if self.support is not None:
             check_choice("support", self.support, get_args(Support))
         if self.source is not None:
-            check_choice("source", self.source, get_args(Source))
+            check_choice("source", self.source, (self.teacher, self.reference))
         for row in self._table.values():
             self._divergence(row)
 
     @property
     def _table(self) -> dict[Regime, _Row]:
         return {
-            Regime.LH: _Row("teacher", "reverse_kl", "top_k", self.beta_light),
-            Regime.LL: _Row("reference", "reverse_kl", "top_k", self.beta_weak),
-            Regime.HT: _Row("teacher", "js", "full", 1.0),
-            Regime.HS: _Row("reference", "reverse_kl", "top_k", self.beta_light),
+            Regime.LH: _Row(self.teacher, "reverse_kl", "top_k", self.beta_light),
+            Regime.LL: _Row(self.reference, "reverse_kl", "top_k", self.beta_weak),
+            Regime.HT: _Row(self.teacher, "js", "full", 1.0),
+            Regime.HS: _Row(self.reference, "reverse_kl", "top_k", self.beta_light),
         }
 
     def _divergence(self, row: _Row) -> Divergence:
@@ -117,14 +119,23 @@ class DOPD:
             tail=self.tail,
         )
 
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({self.teacher, self.reference})
+
+    @property
+    def pairs(self) -> Sequence[Pair]:
+        rows = [row for regime, row in self._table.items() if regime.name in self.regimes]
+        return [Pair(Toward(self.source or row.source), self._divergence(row)) for row in rows]
+
     def _averaged(self, statistics: TokenStatistics) -> Tensor:
         """The tokens that the routing's means are taken over."""
         return statistics.mask if self.ends_in_means else statistics.mask & ~statistics.ends
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
         regimes, limits = routing(
-            statistics.teacher_logp,
-            statistics.reference_logp,
+            statistics[self.teacher].logp,
+            statistics[self.reference].logp,
             statistics.mask,
             outlier_fraction=self.outlier_fraction,
             normalize=self.normalize,

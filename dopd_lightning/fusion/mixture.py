@@ -1,39 +1,53 @@
-"""Linear pool of teacher and reference."""
+"""Linear pool of sources."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dopd_lightning.divergence.term import Pool, Term
-from dopd_lightning.fusion.rule import Supervision
+from dopd_lightning.divergence import Pool, Term
+from dopd_lightning.errors import check_range
+from dopd_lightning.fusion.rule import Pair, Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 from dopd_lightning.fusion.uniform import UniformDivergence
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture(UniformDivergence):
-    """Every token is drawn to ``λ teacher + (1 - λ) reference``, the linear opinion pool.
+    """Every token is drawn to ``λ teacher + (1 - λ) reference``, the linear opinion pool, or to one of other sources.
 
     Attributes:
         teacher_weight: λ, from 0 to 1.
+        weights: by source, any number of them, instead of λ: at least 0, with a sum of 1.
 
     Raises:
         ConfigError: for a field out of range.
     """
 
     teacher_weight: float = 0.5
+    weights: Mapping[str, float] | None = None
 
-    needs: ClassVar[frozenset[str]] = frozenset({"teacher", "reference"})
+    geometric: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_range("teacher_weight", self.teacher_weight, at_least=0, at_most=None if self.geometric else 1)
         _ = self.pool
 
     @property
     def pool(self) -> Pool:
         """The target."""
-        return Pool(self.teacher_weight)
+        of_two = {"teacher": self.teacher_weight, "reference": 1 - self.teacher_weight}
+        return Pool(of_two if self.weights is None else dict(self.weights), self.geometric)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.pool.sources
+
+    @property
+    def pairs(self) -> Sequence[Pair]:
+        return [Pair(self.pool, self.divergence)]
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
-        return Supervision([Term("mixture", self.pool, self.divergence, statistics.mask.float())])
+        return Supervision([Term(type(self).__name__.lower(), self.pool, self.divergence, statistics.mask.float())])

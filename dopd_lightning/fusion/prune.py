@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 
-from dopd_lightning.divergence.term import Term
+from dopd_lightning.divergence import Term, Toward
 from dopd_lightning.errors import check_choice, check_range
 from dopd_lightning.fusion.ranking import largest
-from dopd_lightning.fusion.rule import Supervision
+from dopd_lightning.fusion.rule import Pair, Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 from dopd_lightning.fusion.uniform import UniformDivergence
 
@@ -37,6 +38,10 @@ class Prune(UniformDivergence):
         super().__post_init__()
         check_choice("drop", self.drop, ("top", "bottom", "random"))
         check_range("fraction", self.fraction, at_least=0, below=1)  # at 1 no token is left
+
+    @property
+    def pairs(self) -> Sequence[Pair]:
+        return [Pair(Toward("teacher"), self.divergence)]
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
         gap = statistics.gap[statistics.mask]

@@ -1,20 +1,20 @@
-"""What a fusion rule is."""
+"""Interface of a fusion rule."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from dopd_lightning.divergence.term import Term
+from dopd_lightning.divergence import Divergence, Target, Term
 from dopd_lightning.fusion.routing import Thresholds
 from dopd_lightning.fusion.statistics import TokenStatistics
 
 
 @dataclass(frozen=True, eq=False)
 class Supervision:
-    """What a rule decided for a batch.
+    """Decisions of a rule for a batch.
 
     Attributes:
         terms: the loss of a token is the sum over these; weights are 0 where masked.
@@ -27,15 +27,23 @@ class Supervision:
     thresholds: Thresholds | None = None
 
 
+class Pair(NamedTuple):
+    """A target and the divergence from it, as a term has them."""
+
+    target: Target
+    divergence: Divergence
+
+
 class FusionRule(Protocol):
     """Turns the statistics of a batch's response tokens into supervision for each. Any such callable is a rule.
 
-    It is also called, or rather a copy of it, on made-up tokens, before training: see `terms_of`.
+    A rule may also declare ``pairs``, a sequence of `Pair`: the targets and divergences that its terms can have. One
+    that does not is tried on made-up tokens before training, see `pairs_of`.
     """
 
     @property
     def needs(self) -> frozenset[str]:
-        """The sources it uses, of ``teacher`` and ``reference``; the others need no forward pass."""
+        """Names of the sources it uses; the others need no forward pass."""
 
     def __call__(self, statistics: TokenStatistics, /) -> Supervision:
         """The terms for these tokens."""

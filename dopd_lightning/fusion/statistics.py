@@ -2,42 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from dopd_lightning.divergence import Divergence, Term, loss_of
+from dopd_lightning.divergence import Divergence, Term, Toward, loss_of
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion.routing import Thresholds, advantage_gap
-from dopd_lightning.scores import AnyScores, LogitScores
+from dopd_lightning.scores import LogitScores, Scores
 from dopd_lightning.scores.distribution import check_same_shape
+
+_STATISTICS = ("logp", "entropy", "divergence")
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyStatistics:
+    """Statistics of each response token under one policy, see `TokenStatistics`.
+
+    Attributes:
+        scores: the policy's.
+        student: the bare student's.
+    """
+
+    scores: Scores
+    student: Scores
+
+    @cached_property
+    def logp(self) -> Tensor:
+        """Log-probability of the response token."""
+        return scatter(self.scores.logp.float(), self.scores.mask)
+
+    @cached_property
+    def entropy(self) -> Tensor:
+        """Entropy, in nats."""
+        return scatter(self.scores.entropy.float(), self.scores.mask)
+
+    @cached_property
+    def divergence(self) -> Tensor:
+        """KL(student ‖ this policy) over the full vocabulary, in nats, at the loss temperature."""
+        term = Term("divergence", Toward("policy"), Divergence(), self.scores.mask.float())
+        with torch.no_grad():
+            return loss_of(self.student, {"policy": self.scores}, [term]).per_token.float()
 
 
 @dataclass(frozen=True, eq=False)
 class TokenStatistics:
-    """Statistics of each response token under the three policies, detached, computed when first asked for.
+    """Statistics of each response token under the student and each source, detached, computed when first asked for.
 
+    ``statistics["maths"].logp`` is that of the source of this name, and ``statistics["student"]`` the bare student.
     Each is ``(batch, response)``, float32, and 0 where masked; nothing is read at masked places, whose logits and ids
-    may be anything. A statistic of a source that was not given raises `ConfigError`.
+    may be anything. (``statistics.maths_logp`` is the same.)
 
     Attributes:
         mask: ``(batch, response)``, bool, true at response tokens.
         response_ids: ``(batch, response)``, the sampled tokens.
         student: scores of the bare student.
-        teacher: scores of the privileged teacher, or None if it does not take part.
-        reference: scores of the privileged reference, or None if it does not take part.
+        sources: scores by name, of the sources that take part.
         thresholds: what a rule that routes is to compare tokens with, or None for means over these.
         end_ids: tokens that end a response, or None where nobody said which do.
+
+    Example:
+        >>> logits, ids = torch.zeros(1, 2, 4), torch.tensor([[3, 0]])
+        >>> statistics = TokenStatistics.from_logits(logits, {"maths": logits}, ids, torch.tensor([[True, True]]))
+        >>> statistics["maths"].logp.exp()
+        tensor([[0.2500, 0.2500]])
     """
 
     mask: Tensor
     response_ids: Tensor
-    student: AnyScores
-    teacher: AnyScores | None
-    reference: AnyScores | None
+    student: Scores
+    sources: Mapping[str, Scores]
     thresholds: Thresholds | None = None
     end_ids: Sequence[int] | None = None
 
@@ -45,8 +82,7 @@ class TokenStatistics:
     def from_logits(
         cls,
         student_logits: Tensor,
-        teacher_logits: Tensor | None,
-        reference_logits: Tensor | None,
+        source_logits: Mapping[str, Tensor],
         response_ids: Tensor,
         mask: Tensor,
         end_ids: Sequence[int] | None = None,
@@ -55,8 +91,7 @@ class TokenStatistics:
 
         Args:
             student_logits: of the bare student.
-            teacher_logits: of the privileged teacher, or None if it does not take part.
-            reference_logits: of the privileged reference, or None if it does not take part.
+            source_logits: by name, of the sources that take part.
             response_ids: ``(batch, response)``.
             mask: ``(batch, response)``, true at response tokens.
             end_ids: tokens that end a response, or None where nobody said which do.
@@ -64,51 +99,34 @@ class TokenStatistics:
         Raises:
             ValueError: if shapes do not match.
         """
-        check_same_shape("TokenStatistics", student=student_logits, teacher=teacher_logits, reference=reference_logits)
-        teacher, reference = (
-            None if logits is None else LogitScores(logits, response_ids, mask)
-            for logits in (teacher_logits, reference_logits)
-        )
+        check_same_shape("TokenStatistics", student=student_logits, **source_logits)
         student = LogitScores(student_logits, response_ids, mask)
-        return cls(mask.bool(), response_ids, student, teacher, reference, end_ids=end_ids)
+        sources = {name: LogitScores(logits, response_ids, mask) for name, logits in source_logits.items()}
+        return cls(mask.bool(), response_ids, student, sources, end_ids=end_ids)
+
+    def __getitem__(self, name: str) -> PolicyStatistics:
+        """Statistics of the student or of a source.
+
+        Raises:
+            ConfigError: for a source that does not take part.
+        """
+        if name not in self._by_policy:
+            raise ConfigError(
+                f"statistics: there are no scores of the {name}; a rule that uses it must name {name!r} in `needs`"
+            )
+        return self._by_policy[name]
+
+    def __getattr__(self, name: str) -> Tensor:
+        policy, _, statistic = name.rpartition("_")
+        if statistic not in _STATISTICS or not policy:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        found: Tensor = getattr(self[policy], statistic)
+        return found
 
     @cached_property
-    def student_logp(self) -> Tensor:
-        """Log-probability of the response token under the bare student."""
-        return self.scatter(self.student.logp.float())
-
-    @cached_property
-    def teacher_logp(self) -> Tensor:
-        """Log-probability of the response token under the privileged teacher."""
-        return self.scatter(_given("teacher", self.teacher, "teacher_logp").logp.float())
-
-    @cached_property
-    def reference_logp(self) -> Tensor:
-        """Log-probability of the response token under the privileged reference."""
-        return self.scatter(_given("reference", self.reference, "reference_logp").logp.float())
-
-    @cached_property
-    def student_entropy(self) -> Tensor:
-        """Entropy of the bare student, in nats."""
-        return self.scatter(self.student.entropy.float())
-
-    @cached_property
-    def teacher_entropy(self) -> Tensor:
-        """Entropy of the privileged teacher, in nats."""
-        return self.scatter(_given("teacher", self.teacher, "teacher_entropy").entropy.float())
-
-    @cached_property
-    def reference_entropy(self) -> Tensor:
-        """Entropy of the privileged reference, in nats."""
-        return self.scatter(_given("reference", self.reference, "reference_entropy").entropy.float())
-
-    @cached_property
-    def teacher_divergence(self) -> Tensor:
-        """KL(student ‖ teacher) over the full vocabulary, in nats, at the loss temperature."""
-        teacher = _given("teacher", self.teacher, "teacher_divergence")
-        term = Term("teacher_divergence", "teacher", Divergence(), self.mask.float())
-        with torch.no_grad():
-            return loss_of(self.student, {"teacher": teacher}, [term]).per_token.float()
+    def _by_policy(self) -> dict[str, PolicyStatistics]:
+        scores = {"student": self.student, **self.sources}
+        return {name: PolicyStatistics(each, self.student) for name, each in scores.items()}
 
     @cached_property
     def ends(self) -> Tensor:
@@ -120,18 +138,14 @@ class TokenStatistics:
 
     @cached_property
     def gap(self) -> Tensor:
-        """Advantage gap between the teacher and the reference."""
-        return advantage_gap(self.teacher_logp, self.reference_logp)
+        """Advantage gap between the paper's two sources, teacher and reference."""
+        return advantage_gap(self["teacher"].logp, self["reference"].logp)
 
     def scatter(self, values: Tensor) -> Tensor:
         """Put one value a response token, ``(tokens,)``, in its place: ``(batch, response)``, 0 where masked."""
-        empty = torch.zeros(self.mask.shape, dtype=values.dtype, device=values.device)
-        return empty.masked_scatter(self.mask, values)
+        return scatter(values, self.mask)
 
 
-def _given(source: str, scores: AnyScores | None, statistic: str) -> AnyScores:
-    if scores is None:
-        raise ConfigError(
-            f"{statistic}: there are no scores of the {source}; a rule that uses it must name {source!r} in `needs`"
-        )
-    return scores
+def scatter(values: Tensor, mask: Tensor) -> Tensor:
+    """Put one value a response token, ``(tokens,)``, where ``mask`` ``(batch, response)`` is true, and 0 elsewhere."""
+    return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)

@@ -1,10 +1,10 @@
-"""What the rules share that measure all tokens by one divergence."""
+"""Fields that rules share which measure all tokens by one divergence."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dopd_lightning.divergence.term import Divergence, Kind, Support, Tail, TopKOf
+from dopd_lightning.divergence import Divergence, Kind, Support, Tail, TopKOf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from dopd_lightning.divergence import Divergence, Term, loss_of
 from dopd_lightning.record import Likeliest, TokenDetails
-from dopd_lightning.scores import AnyScores
+from dopd_lightning.scores import Scores
 
 
 @torch.no_grad()
 def token_details(
-    student: AnyScores,
-    sources: Mapping[str, AnyScores],
+    student: Scores,
+    sources: Mapping[str, Scores],
     mask: Tensor,
     rollouts: Sequence[int],
     alternatives: int,
@@ -33,7 +33,7 @@ def token_details(
     tokens = chosen[mask].nonzero().squeeze(-1)
     divergence = {}
     for role, source in sources.items():
-        term = Term(role, role, Divergence(kind="reverse_kl", support="full"), chosen.float())  # type: ignore[arg-type]
+        term = Term(role, role, Divergence(kind="reverse_kl", support="full"), chosen.float())
         divergence[role] = loss_of(student, {role: source}, [term]).per_token[list(rollouts)]
     likeliest = {}
     for role, scores in {"student": student, **sources}.items():

@@ -1,23 +1,23 @@
 """What a policy says of the tokens of a response: views, output heads, and the scores made of both."""
 
-from typing import TypeAlias
-
 from dopd_lightning.scores.by_logits import LogitScores
-from dopd_lightning.scores.by_states import Scores
+from dopd_lightning.scores.by_states import StateScores
 from dopd_lightning.scores.output_head import head_of, is_read_right
+from dopd_lightning.scores.pooled import PooledScores
+from dopd_lightning.scores.scores import RowScores, Scores
 from dopd_lightning.scores.scoring import Scoring
 from dopd_lightning.scores.views import Responses, View, response_logits, response_states, view_of
 from dopd_lightning.scores.workspace import LOSS_MEMORY
 
-AnyScores: TypeAlias = Scores | LogitScores
-
 __all__ = [
     "LOSS_MEMORY",
-    "AnyScores",
     "LogitScores",
+    "PooledScores",
     "Responses",
+    "RowScores",
     "Scores",
     "Scoring",
+    "StateScores",
     "View",
     "head_of",
     "is_read_right",

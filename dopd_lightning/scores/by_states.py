@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from dopd_lightning.scores.distribution import LOG_PROB_FLOOR, at_ids, check_same_shape
+from dopd_lightning.scores.distribution import EXCLUDED, LOG_PROB_FLOOR, at_ids, check_same_shape
 from dopd_lightning.scores.head import Head
-from dopd_lightning.scores.rows import blocks, subtract_normalizer_, tail_log_probability_
+from dopd_lightning.scores.rows import blocks, normalize_, subtract_normalizer_, tail_log_probability_
+from dopd_lightning.scores.table import Table
 from dopd_lightning.scores.workspace import LOSS_MEMORY, Workspace
 
 
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A policy's likeliest tokens, at the loss temperature.
-
-    Attributes:
-        ids: ``(tokens, K)`` int32, likeliest first.
-        logps: ``(tokens, K)``, their log-probabilities.
-        tail_logp: ``(tokens,)``, log-probability of all others together.
-    """
-
-    ids: Tensor
-    logps: Tensor
-    tail_logp: Tensor
-
-    def first(self, top_k: int, tokens: Tensor) -> Table:
-        """The ``top_k`` likeliest, of some tokens."""
-        logps = self.logps[tokens]
-        rest = torch.cat([logps[:, top_k:], self.tail_logp[tokens].unsqueeze(-1)], dim=-1).logsumexp(-1)
-        return Table(self.ids[tokens, :top_k], logps[:, :top_k], rest)
-
-
-class Scores:
+class StateScores:
     """What a policy makes of each response token, computed when first asked for and kept.
 
     Logits are made a few tokens at a time, and thrown away. Nothing here has a gradient but ``graph``.
@@ -57,6 +37,8 @@ class Scores:
         ValueError: if shapes do not match.
     """
 
+    buffers = 0
+
     def __init__(
         self,
         states: Tensor,
@@ -68,7 +50,7 @@ class Scores:
         temperature: float = 1.0,
         memory: float = LOSS_MEMORY,
     ) -> None:
-        check_same_shape("Scores", states=states[..., 0], response_ids=response_ids, mask=mask)
+        check_same_shape("StateScores", states=states[..., 0], response_ids=response_ids, mask=mask)
         self.head = head
         self.graph = states
         self.mask = mask.bool()
@@ -86,6 +68,11 @@ class Scores:
             tail,
         )
         self._known = torch.zeros(tokens, dtype=torch.bool, device=states.device)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens that a distribution is over."""
+        return self.head.vocabulary_size
 
     @property
     def logp(self) -> Tensor:
@@ -108,13 +95,16 @@ class Scores:
         return self._normalizer[tokens]
 
     def table(self, top_k: int, tokens: Tensor) -> Table:
-        """The ``top_k`` likeliest tokens at ``tokens`` ``(n,)``; at most as many as are kept."""
+        """As `RowScores.table`."""
         self._learn(tokens)
         return self._table.first(top_k, tokens)
 
-    def log_probs(self, tokens: Tensor, out: Tensor) -> Tensor:
-        """Log-probabilities at the loss temperature, ``(n, vocab)``, for ``tokens`` ``(n,)``, written into ``out``."""
+    def log_probs(self, tokens: Tensor, out: Tensor, spare: Sequence[Tensor] = (), *, tempered: bool = True) -> Tensor:
+        """As `RowScores.log_probs`."""
         self.head.logits(self.states[tokens], out)
+        if not tempered and self.temperature != 1:
+            normalize_(out)
+            return out
         if not self._known[tokens].all():
             self._note(tokens, out)
             return out
@@ -123,17 +113,14 @@ class Scores:
         return out.sub_(self._normalizer[tokens].unsqueeze(-1)).clamp_(min=LOG_PROB_FLOOR)
 
     def log_probs_at(self, tokens: Tensor, ids: Tensor) -> Tensor:
-        """Those of the tokens ``ids`` ``(n, K)`` alone, ``(n, K)``."""
+        """As `RowScores.log_probs_at`."""
         self._learn(tokens)
         logits = self.head.logits_at(self.states[tokens], ids).div_(self.temperature)
         return logits.sub_(self._normalizer[tokens].unsqueeze(-1)).clamp_(min=LOG_PROB_FLOOR)
 
     @torch.no_grad()
     def likeliest(self, top_k: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids and log-probabilities at the loss temperature, likeliest first, both ``(n, K)``, for ``tokens`` ``(n,)``.
-
-        K is ``top_k``, or the vocabulary where that is smaller.
-        """
+        """As `Scores.likeliest`."""
         top_k = min(top_k, self.head.vocabulary_size)
         ids = torch.empty(len(tokens), top_k, dtype=torch.long, device=tokens.device)
         logps = torch.empty(len(tokens), top_k, dtype=self._logp.dtype, device=tokens.device)
@@ -175,8 +162,11 @@ class Scores:
         if self.top_k:
             top = rows.topk(self.top_k)
             self._table.ids[tokens], self._table.logps[tokens] = top.indices.int(), top.values
-            self._table.tail_logp[tokens] = tail_log_probability_(rows, top.indices).squeeze(-1)
-            rows.scatter_(-1, top.indices, top.values)
+            if self.top_k == self.vocabulary_size:
+                self._table.tail_logp[tokens] = EXCLUDED  # at the floor it would count as one more unlikely token
+            else:
+                self._table.tail_logp[tokens] = tail_log_probability_(rows, top.indices).squeeze(-1)
+                rows.scatter_(-1, top.indices, top.values)
         self._known[tokens] = True
 
 

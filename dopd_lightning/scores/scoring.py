@@ -12,13 +12,13 @@ from transformers import PreTrainedModel
 from dopd_lightning.distributed.sharding import gathered
 from dopd_lightning.policies import evaluating
 from dopd_lightning.scores.by_logits import LogitScores
-from dopd_lightning.scores.by_states import Scores
+from dopd_lightning.scores.by_states import StateScores
 from dopd_lightning.scores.output_head import head_of, is_read_right
 from dopd_lightning.scores.views import Responses, View, response_logits, response_states
 
 
 class Scoring:
-    """Scores the responses by each policy: by hidden states and head, or by logits where a head cannot be read.
+    """StateScores the responses by each policy: by hidden states and head, or by logits where a head cannot be read.
 
     Args:
         vocabulary_size: number of real tokens.
@@ -38,8 +38,8 @@ class Scoring:
         views: Mapping[str, View],
         responses: Responses,
         tables: Mapping[str, int],
-    ) -> dict[str, Scores | LogitScores]:
-        """Scores by role; the student's keep the graph, the sources' have none.
+    ) -> dict[str, StateScores | LogitScores]:
+        """StateScores by role; the student's keep the graph, the sources' have none.
 
         Args:
             policies: by role; ``student`` is the one with a gradient.
@@ -56,7 +56,7 @@ class Scoring:
 
     def _score(
         self, policy: PreTrainedModel, view: View, responses: Responses, top_k: int, learns: bool
-    ) -> Scores | LogitScores:
+    ) -> StateScores | LogitScores:
         with nullcontext() if learns else torch.no_grad(), nullcontext() if learns else evaluating(policy):
             if not self._by_states:
                 logits = response_logits(policy, view, self.vocabulary_size)
@@ -64,7 +64,7 @@ class Scoring:
             states = response_states(policy, view)
             head = head_of(policy, self.vocabulary_size)  # of a sharded policy, whole only now
             assert head is not None
-            return Scores(
+            return StateScores(
                 states,
                 head,
                 responses.ids,

@@ -18,9 +18,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.data import Example, Verifier, get_verifier
-from dopd_lightning.divergence import Reduction, Term
+from dopd_lightning.divergence import Divergence, Reduction
 from dopd_lightning.errors import ConfigError, check_choice, check_range
-from dopd_lightning.fusion import FusionRule, terms_of
+from dopd_lightning.fusion import FusionRule, pairs_of
 from dopd_lightning.policies import (
     Reference,
     check_same_tokenizer,
@@ -82,7 +82,7 @@ def check_settings(
     check_range("loss_temperature", loss_temperature, above=0)
     check_range("loss_memory", loss_memory, above=0)
     get_verifier(verifier)
-    check_sampled_support(terms_of(fusion), rollout, loss_temperature)
+    check_sampled_support((how for _, how in pairs_of(fusion)), rollout, loss_temperature)
 
 
 def check_teacher_given(teacher: object, fusion: FusionRule, rollout: Rollout) -> None:
@@ -96,13 +96,13 @@ def check_teacher_given(teacher: object, fusion: FusionRule, rollout: Rollout) -
             raise ConfigError(f"teacher: there is none, but the {who} needs one; give a model, or choose another {who}")
 
 
-def check_sampled_support(terms: Iterable[Term], rollout: Rollout, loss_temperature: float) -> None:
+def check_sampled_support(divergences: Iterable[Divergence], rollout: Rollout, loss_temperature: float) -> None:
     """Refuse ``support=sampled`` where responses are no samples of the distribution in the loss: it would be biased.
 
     Raises:
         ConfigError: naming the setting.
     """
-    if all(term.divergence.support != "sampled" for term in terms):
+    if all(how.support != "sampled" for how in divergences):
         return
     if not rollout.student_writes:
         raise ConfigError(
@@ -125,7 +125,7 @@ def check_top_k(fusion: FusionRule, tokenizer: PreTrainedTokenizerBase) -> None:
     Raises:
         ConfigError: if a term of the rule takes a top-K, and its ``top_k`` is above the number of tokens.
     """
-    top_ks = [term.divergence.top_k for term in terms_of(fusion) if term.divergence.support == "top_k"]
+    top_ks = [how.top_k for _, how in pairs_of(fusion) if how.support == "top_k"]
     top_k, size = max(top_ks, default=0), max(tokenizer.get_vocab().values()) + 1
     if top_k > size:
         raise ConfigError(f"fusion.top_k: {top_k} is above the vocabulary of {size} tokens; choose at most that")

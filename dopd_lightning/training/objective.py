@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from dopd_lightning.divergence import Reduction, Term, loss_of
+from dopd_lightning.divergence import Divergence, Reduction, loss_of
 from dopd_lightning.fusion import FusionRule, Thresholds, TokenStatistics, tables_of
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.record.details import token_details
@@ -25,14 +25,14 @@ class Wanted:
 
 
 class Supervision:
-    """Scores the responses by each policy, fuses, and reduces to the loss (paper's total objective).
+    """StateScores the responses by each policy, fuses, and reduces to the loss (paper's total objective).
 
     Args:
         fusion: the rule.
         scoring: of responses, by policies.
         reduction: ``rollout`` or ``token``.
         end_ids: tokens that end a response.
-        check: refuses terms that would be wrong, before they become a loss.
+        check: refuses divergences that would be wrong, before they become a loss.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Supervision:
         scoring: Scoring,
         reduction: Reduction,
         end_ids: Sequence[int],
-        check: Callable[[Sequence[Term]], None],
+        check: Callable[[Sequence[Divergence]], None],
     ) -> None:
         self.fusion, self.scoring, self.reduction, self.end_ids, self.check = fusion, scoring, reduction, end_ids, check
         self.tables = tables_of(fusion)
@@ -66,11 +66,9 @@ class Supervision:
         sources = self.scoring(policies, views, responses, self.tables)
         student = sources.pop("student")
         teacher, reference = sources.get("teacher"), sources.get("reference")
-        statistics = TokenStatistics(
-            responses.mask, responses.ids, student, teacher, reference, thresholds, self.end_ids
-        )
+        statistics = TokenStatistics(responses.mask, responses.ids, student, sources, thresholds, self.end_ids)
         supervision = self.fusion(statistics)
-        self.check(supervision.terms)
+        self.check([term.divergence for term in supervision.terms])
         loss, per_token = loss_of(student, sources, supervision.terms, self.reduction)
         details = None
         if wanted is not None:

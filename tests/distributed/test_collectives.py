@@ -11,7 +11,7 @@ import torch.multiprocessing
 from torch import Tensor
 
 from dopd_lightning.divergence import reduce_loss
-from dopd_lightning.fusion import DOPD, route, terms_of
+from dopd_lightning.fusion import DOPD, pairs_of, route
 
 TOKENS = 24
 
@@ -26,12 +26,21 @@ def _batch() -> tuple[Tensor, Tensor, Tensor]:
     return teacher, reference, mask
 
 
+class _Undeclared:
+    """A rule that routes, and does not say what its terms are."""
+
+    needs = DOPD().needs
+
+    def __call__(self, statistics):
+        return DOPD()(statistics)
+
+
 def _own_row(rank: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     teacher, reference, mask = (rows[rank : rank + 1] for rows in _batch())
     nothing = mask & (rank == 0)  # the second process without a token must not leave the first waiting
     if rank == 0:
-        terms_of(DOPD())  # tried by one process alone, a rule that compares with everyone's tokens must not wait
+        pairs_of(_Undeclared())  # tried by one process alone, a rule that compares with everyone's tokens must not wait
     torch.save(
         {
             "regimes": route(teacher, reference, mask),

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from dopd_lightning.divergence import Divergence, Pool, Term, fused_loss, reduce_loss, token_losses
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.scores import Scores
+from dopd_lightning.scores import StateScores
 from dopd_lightning.scores.head import Head
+from tests.sources import pool_of_two, two
 
 ROLES = ("student", "teacher", "reference")
 
@@ -82,7 +83,8 @@ class Case:
 
     def dense(self, terms: list[Term], reduction: Any = "rollout", temperature: float = 1.0) -> list[Tensor]:
         """Loss, loss per token, and gradients."""
-        per_token = token_losses(*(self.logits(role) / temperature for role in ROLES), self.ids, terms)
+        student, *sources = (self.logits(role) / temperature for role in ROLES)
+        per_token = token_losses(student, two(*sources), self.ids, terms)
         loss = reduce_loss(per_token, self.mask, reduction)
         return [loss, per_token, *torch.autograd.grad(loss, self.student_tensors())]
 
@@ -99,10 +101,10 @@ class Case:
         result = fused_loss(student, sources, terms, reduction)
         return [result.loss, result.per_token, *torch.autograd.grad(result.loss, self.student_tensors())]
 
-    def scores(self, **settings: Any) -> tuple[Scores, dict[str, Scores]]:
+    def scores(self, **settings: Any) -> tuple[StateScores, dict[str, StateScores]]:
         """The student's, and the sources'."""
         student, *sources = (
-            Scores(self.states[role], self.heads[role], self.ids, self.mask, **settings) for role in ROLES
+            StateScores(self.states[role], self.heads[role], self.ids, self.mask, **settings) for role in ROLES
         )
         return student, dict(zip(ROLES[1:], sources, strict=True))
 
@@ -126,12 +128,12 @@ DIVERGENCES = [
         ),
     ]
 ]
-TARGETS = ["teacher", "reference", Pool(0.3), Pool(1.7, geometric=True), "weighted"]
+TARGETS = ["teacher", "reference", pool_of_two(0.3), pool_of_two(1.7, geometric=True), "weighted"]
 
 
 def term_of(case: Case, target: Any, divergence: Divergence, seed: int = 0) -> Term:
     if target == "weighted":
-        target = Pool(torch.rand(case.batch, case.response, generator=torch.Generator().manual_seed(seed)))
+        target = pool_of_two(torch.rand(case.batch, case.response, generator=torch.Generator().manual_seed(seed)))
     return Term(f"{target} {divergence.kind}", target, divergence, case.weight(seed))
 
 
@@ -205,7 +207,7 @@ def test_the_result_does_not_depend_on_the_memory(memory):
 def test_the_result_does_not_depend_on_the_order_of_tokens():
     case = Case(batch=3, response=7, bias=True)
     terms = terms_of(case, EVERY_KIND_OF_WORK)
-    terms = [t for t in terms if not isinstance(t.target, Pool) or isinstance(t.target.teacher_weight, float)]
+    terms = [t for t in terms if not isinstance(t.target, Pool) or isinstance(t.target.weights["teacher"], float)]
     loss, per_token, states, *rest = case.fused(terms, "token", memory=0.001, top_k=4)
 
     order = torch.randperm(21, generator=torch.Generator().manual_seed(1))
@@ -253,7 +255,7 @@ def test_a_scaled_loss_has_a_scaled_gradient_even_where_16_bits_would_lose_it():
     result = fused_loss(*case.scores(), [term])
     (result.loss * 65536).backward()
     loss = 65536 * reduce_loss(
-        token_losses(case.logits("student"), case.logits("teacher"), None, case.ids, [term]), case.mask
+        token_losses(case.logits("student"), two(case.logits("teacher")), case.ids, [term]), case.mask
     )
     expected = torch.autograd.grad(loss, case.states["student"])[0]
     assert torch.allclose(case.states["student"].grad, expected, rtol=1e-2)
@@ -293,7 +295,7 @@ def test_a_head_tied_to_the_embedding_sums_both_gradients():
     case.states["student"] = weight[ids].tanh()
     result = fused_loss(*case.scores(), terms)
     logits = weight[ids].tanh() @ weight[:11].t()
-    expected = reduce_loss(token_losses(logits, case.logits("teacher"), None, case.ids, terms), case.mask)
+    expected = reduce_loss(token_losses(logits, two(case.logits("teacher")), case.ids, terms), case.mask)
     assert_equal([torch.autograd.grad(result.loss, weight)[0]], [torch.autograd.grad(expected, weight)[0]])
 
 
@@ -327,6 +329,7 @@ def test_masked_tokens_are_never_read(poison):
 
 
 @settings(max_examples=150, deadline=None)
+@example(2, 0, 0.0, 1e3, 0.01, 0, Divergence(support="top_k", top_k=1), 5)  # the whole vocabulary is in the table
 @given(
     vocabulary=st.integers(1, 5),
     seed=st.integers(0, 10**6),
@@ -395,7 +398,7 @@ class TestBadInput:
             fused_loss(student, {}, [Term("light", "reference", Divergence(), case.weight(0))])
         del sources["teacher"]
         with pytest.raises(ConfigError, match="term 'mix': needs the teacher's scores"):
-            fused_loss(student, sources, [Term("mix", Pool(0.5), Divergence(), case.weight(0))])
+            fused_loss(student, sources, [Term("mix", pool_of_two(0.5), Divergence(), case.weight(0))])
 
     def test_top_k_above_the_vocabulary_is_refused_even_where_no_token_uses_it(self):
         case = Case()
@@ -422,6 +425,6 @@ class TestBadInput:
         mask = torch.ones_like(ids) if "response_ids" in change else case.mask
         head = Head(case.heads["teacher"].weight, vocabulary_size=change.get("vocabulary_size", 11))
         states = case.states["teacher"][:, : ids.shape[1]]
-        teacher = Scores(states, head, ids, mask, temperature=change.get("temperature", 1.0))
+        teacher = StateScores(states, head, ids, mask, temperature=change.get("temperature", 1.0))
         with pytest.raises(ValueError, match=f"the teacher's scores have {message}"):
             fused_loss(case.scores()[0], {"teacher": teacher}, [])

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dopd_lightning.divergence import Divergence, Pool, Term, loss_of
+from dopd_lightning.divergence import Divergence, Term, loss_of
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.scores import AnyScores, LogitScores, Scores
+from dopd_lightning.scores import LogitScores, Scores, StateScores
 from dopd_lightning.scores.head import Head
+from tests.sources import pool_of_two
 
 IDS = torch.tensor([[0, 5, 2], [3, 6, 6]])
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0]]).bool()
@@ -17,7 +18,7 @@ WEIGHT = torch.tensor([[1.0, 0.5, 0.0], [2.0, 0.0, 0.0]], dtype=torch.float64)
 TERMS = [
     Term("full", "teacher", Divergence(kind="js"), WEIGHT),
     Term("top", "reference", Divergence(support="top_k", top_k=3), WEIGHT.flip(1) * MASK),
-    Term("pool", Pool(0.3), Divergence(kind="forward_kl"), WEIGHT),
+    Term("pool", pool_of_two(0.3), Divergence(kind="forward_kl"), WEIGHT),
     Term("data", "data", Divergence(kind="forward_kl"), WEIGHT),
 ]
 
@@ -28,11 +29,11 @@ def states_and_weight(role: str) -> tuple[Tensor, Tensor]:
     return states.requires_grad_(), weight.requires_grad_()
 
 
-def scored(kind: str, temperature: float) -> tuple[AnyScores, dict[str, AnyScores], list[Tensor]]:
+def scored(kind: str, temperature: float) -> tuple[Scores, dict[str, Scores], list[Tensor]]:
     """The student's scores, the sources', and what gets the gradient."""
     given = {role: states_and_weight(role) for role in ("student", "teacher", "reference")}
     scores = {
-        role: Scores(states, Head(weight), IDS, MASK, temperature=temperature, top_k=3)
+        role: StateScores(states, Head(weight), IDS, MASK, temperature=temperature, top_k=3)
         if kind == "states"
         else LogitScores(states @ weight.t(), IDS, MASK, temperature=temperature)
         for role, (states, weight) in given.items()

@@ -7,6 +7,7 @@ import torch
 
 from dopd_lightning.divergence import Divergence, Pool, Term
 from dopd_lightning.errors import ConfigError
+from tests.sources import pool_of_two
 
 
 @pytest.mark.parametrize(
@@ -27,16 +28,21 @@ def test_a_divergence_names_the_wrong_field(options, message):
 
 
 def test_a_linear_pool_interpolates_and_a_geometric_one_may_extrapolate():
-    Pool(0.0), Pool(1.0), Pool(1.5, geometric=True), Pool(torch.ones(2, 3))
-    with pytest.raises(ConfigError, match="teacher_weight"):
-        Pool(1.5)
-    with pytest.raises(ConfigError, match="teacher_weight"):
-        Pool(-0.1, geometric=True)
+    pool_of_two(0.0), pool_of_two(1.0), pool_of_two(1.5, geometric=True), pool_of_two(torch.ones(2, 3))
+    pool_of_two(-0.1, geometric=True)
+    with pytest.raises(ConfigError, match=r"Pool\.reference: -0\.5 must be at least 0"):
+        pool_of_two(1.5)
+    with pytest.raises(ConfigError, match=r"Pool: the weights sum to 0\.9; they must sum to 1"):
+        Pool({"a": 0.5, "b": 0.2, "c": 0.2})
+    with pytest.raises(ConfigError, match="Pool: no weight is given"):
+        Pool({})
+    with pytest.raises(ConfigError, match=r"Pool: 0\.3 must be weights by source"):
+        Pool(0.3)
 
 
 def test_the_target_is_checked():
     weight = torch.ones(1, 1)
-    with pytest.raises(ConfigError, match="target: 'student'"):
-        Term("x", "student", Divergence(), weight)
+    with pytest.raises(ConfigError, match="term 'x': needs the maths's scores, found none"):
+        Term("x", "maths", Divergence(), weight).check_sources({"teacher"})
     with pytest.raises(ConfigError, match=r"term 'x': target 'data' .* forward_kl over full"):
         Term("x", "data", Divergence(kind="reverse_kl"), weight)

@@ -28,7 +28,7 @@ from dopd_lightning.fusion import (
     TokenStatistics,
     tables_of,
 )
-from dopd_lightning.scores import AnyScores, LogitScores, Scores
+from dopd_lightning.scores import LogitScores, Scores, StateScores
 from dopd_lightning.scores.head import Head
 
 ROLES = ("student", "teacher", "reference")
@@ -83,9 +83,9 @@ class Batch:
         """Scored as the module scores: with the rule's tables, and without the sources that it does not need."""
         tables = tables_of(rule)
 
-        def score(role: str) -> Scores:
+        def score(role: str) -> StateScores:
             settings = {"top_k": tables.get(role, 0), "temperature": self.temperature, "memory": 0.001}
-            return Scores(self.states[role], self.heads[role], self.ids, self.mask, **settings)
+            return StateScores(self.states[role], self.heads[role], self.ids, self.mask, **settings)
 
         return self._statistics(rule, score)
 
@@ -98,15 +98,14 @@ class Batch:
         products = self.states[role] @ self.heads[role].weight[:30].t()
         return products if self.softcap is None else self.softcap * (products / self.softcap).tanh()
 
-    def _statistics(self, rule: FusionRule, score: Callable[[str], AnyScores]) -> TokenStatistics:
-        used = {"student", *rule.needs}
-        return TokenStatistics(self.mask, self.ids, *(score(role) if role in used else None for role in ROLES))
+    def _statistics(self, rule: FusionRule, score: Callable[[str], Scores]) -> TokenStatistics:
+        sources = {role: score(role) for role in ROLES[1:] if role in rule.needs}
+        return TokenStatistics(self.mask, self.ids, score("student"), sources)
 
     def learn(self, rule: FusionRule, statistics: TokenStatistics) -> tuple[Supervision, list[Tensor]]:
         """What the rule decides; then loss, loss per token, and gradients by the student's states and weights."""
         supervision = rule(statistics)
-        sources = {role: getattr(statistics, role) for role in ROLES[1:] if role in rule.needs}
-        result = loss_of(statistics.student, sources, supervision.terms)
+        result = loss_of(statistics.student, statistics.sources, supervision.terms)
         gradients = torch.autograd.grad(result.loss, [self.states["student"], self.heads["student"].weight])
         return supervision, [result.loss, result.per_token, *gradients]
 
@@ -120,11 +119,9 @@ def assert_same(found: Supervision, expected: Supervision) -> None:
         torch.testing.assert_close(a.weight, b.weight)
         if isinstance(a.target, Pool):
             assert a.target.geometric == b.target.geometric
-            torch.testing.assert_close(
-                torch.as_tensor(a.target.teacher_weight), torch.as_tensor(b.target.teacher_weight)
-            )
+            torch.testing.assert_close(a.target.weights, b.target.weights)
         else:
-            assert a.target == b.target
+            assert a.target.sources == b.target.sources
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])

@@ -7,9 +7,11 @@ import math
 import pytest
 import torch
 
+from dopd_lightning.divergence import Toward
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.fusion import DOPD, Regime, Supervision, TokenStatistics, dopd
+from dopd_lightning.fusion import DOPD, Regime, Supervision, dopd
 from dopd_lightning.fusion.routing import routing
+from tests.sources import statistics_of
 
 LH, LL, HT, HS = Regime
 
@@ -19,7 +21,7 @@ def rows(*probs: list[float]) -> torch.Tensor:
 
 
 # The response token is 0 everywhere; one token of each regime, and one that is masked.
-STATISTICS = TokenStatistics.from_logits(
+STATISTICS = statistics_of(
     rows(*[[0.5, 0.25, 0.25]] * 5),
     rows([0.8, 0.1, 0.1], [0.2, 0.4, 0.4], [0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.1, 0.1, 0.8]),
     rows([0.6, 0.2, 0.2], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.8, 0.1, 0.1]),
@@ -39,10 +41,10 @@ def test_the_table_of_regimes():
     supervision = DOPD(beta_light=0.5, beta_weak=0.25)(STATISTICS)
     assert supervision.regimes.tolist() == [[LH, LL, HT, HS, -1]]
     assert table(supervision) == {
-        "LH": ("teacher", "reverse_kl", "top_k", [0.5, 0, 0, 0, 0]),
-        "LL": ("reference", "reverse_kl", "top_k", [0, 0.25, 0, 0, 0]),
-        "HT": ("teacher", "js", "full", [0, 0, 1, 0, 0]),
-        "HS": ("reference", "reverse_kl", "top_k", [0, 0, 0, 0.5, 0]),
+        "LH": (Toward("teacher"), "reverse_kl", "top_k", [0.5, 0, 0, 0, 0]),
+        "LL": (Toward("reference"), "reverse_kl", "top_k", [0, 0.25, 0, 0, 0]),
+        "HT": (Toward("teacher"), "js", "full", [0, 0, 1, 0, 0]),
+        "HS": (Toward("reference"), "reverse_kl", "top_k", [0, 0, 0, 0.5, 0]),
     }
 
 
@@ -60,10 +62,8 @@ def test_the_papers_settings_are_the_defaults():
 
 
 def test_routing_does_not_look_at_the_bare_student():
-    teacher, reference = STATISTICS.teacher.logits, STATISTICS.reference.logits
-    other = TokenStatistics.from_logits(
-        rows(*[[0.01, 0.01, 0.98]] * 5), teacher, reference, STATISTICS.response_ids, STATISTICS.mask
-    )
+    teacher, reference = (STATISTICS.sources[name].logits for name in ("teacher", "reference"))
+    other = statistics_of(rows(*[[0.01, 0.01, 0.98]] * 5), teacher, reference, STATISTICS.response_ids, STATISTICS.mask)
     assert DOPD()(other).regimes.equal(DOPD()(STATISTICS).regimes)
 
 
@@ -87,7 +87,7 @@ def test_ends_of_responses_may_be_left_out_of_the_means_and_are_routed_all_the_s
     ids, mask = torch.tensor([[0, 0], [0, 2]]), torch.ones(2, 2)
     teacher = torch.tensor([[[0.8, 0.1, 0.1], [0.2, 0.4, 0.4]], [[0.4, 0.3, 0.3], [0.05, 0.05, 0.9]]]).log()
     reference = torch.tensor([[[0.4, 0.3, 0.3], [0.1, 0.8, 0.1]], [[0.4, 0.3, 0.3], [0.05, 0.05, 0.9]]]).log()
-    statistics = TokenStatistics.from_logits(teacher, teacher, reference, ids, mask, end_ids=[2, 7])
+    statistics = statistics_of(teacher, teacher, reference, ids, mask, end_ids=[2, 7])
     counted = DOPD(outlier_fraction=0)(statistics)
     left_out = DOPD(outlier_fraction=0, ends_in_means=False)(statistics)
     assert counted.thresholds.teacher_prob == pytest.approx((0.8 + 0.2 + 0.4 + 0.9) / 4)
@@ -121,7 +121,7 @@ def test_ablation_one_support():
 @pytest.mark.parametrize("source", ["teacher", "reference"])
 def test_ablation_one_source(source):
     found = table(DOPD(source=source)(STATISTICS))
-    assert {row[0] for row in found.values()} == {source}
+    assert {row[0] for row in found.values()} == {Toward(source)}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dopd_lightning.divergence import Divergence, Pool, token_losses
+from dopd_lightning.divergence import Divergence, Pool, Toward, token_losses
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import (
     DOPD,
@@ -25,6 +25,7 @@ from dopd_lightning.fusion import (
     Teacher,
     TokenStatistics,
 )
+from tests.sources import statistics_of, two
 
 UNIFORM = [DOPD, Teacher, Reference, Mixture, Product, Confidence, Importance, Prune]
 EVERY = [*UNIFORM, EntropyAware, Data]
@@ -40,8 +41,8 @@ def random_batch(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 def losses(rule: FusionRule, seed: int = 0) -> Tensor:
     student, teacher, reference, ids, mask = random_batch(seed)
-    supervision = rule(TokenStatistics.from_logits(student, teacher, reference, ids, mask))
-    return token_losses(student, teacher, reference, ids, supervision.terms)
+    supervision = rule(statistics_of(student, teacher, reference, ids, mask))
+    return token_losses(student, two(teacher, reference), ids, supervision.terms)
 
 
 def rows(*probs: list[float]) -> Tensor:
@@ -53,7 +54,7 @@ def on(
     student: Tensor, teacher: Tensor, reference: Tensor | None = None, mask: Tensor | None = None
 ) -> TokenStatistics:
     ids = torch.zeros(student.shape[:2], dtype=torch.long)
-    return TokenStatistics.from_logits(student, teacher, reference, ids, torch.ones_like(ids) if mask is None else mask)
+    return statistics_of(student, teacher, reference, ids, torch.ones_like(ids) if mask is None else mask)
 
 
 def weights(supervision: Supervision, term: int = 0) -> list[float]:
@@ -66,7 +67,7 @@ def weights(supervision: Supervision, term: int = 0) -> list[float]:
 @pytest.mark.parametrize("make", EVERY)
 def test_masked_tokens_have_no_weight_and_others_a_loss(make):
     *_, mask = random_batch()
-    supervision = make()(TokenStatistics.from_logits(*random_batch()))
+    supervision = make()(statistics_of(*random_batch()))
     for term in supervision.terms:
         assert term.weight.shape == mask.shape
         assert (term.weight[~mask] == 0).all()
@@ -82,22 +83,22 @@ def test_a_rule_works_on_what_it_says_it_needs(make):
     rule = make()
     teacher = teacher if "teacher" in rule.needs else None
     reference = reference if "reference" in rule.needs else None
-    supervision = rule(TokenStatistics.from_logits(student, teacher, reference, ids, mask))
-    assert token_losses(student, teacher, reference, ids, supervision.terms).isfinite().all()
+    supervision = rule(statistics_of(student, teacher, reference, ids, mask))
+    assert token_losses(student, two(teacher, reference), ids, supervision.terms).isfinite().all()
     for missing in rule.needs:
         given = [
             None if missing == name else logits for name, logits in [("teacher", teacher), ("reference", reference)]
         ]
         with pytest.raises(ConfigError, match=missing):
-            token_losses(student, *given, ids, rule(TokenStatistics.from_logits(student, *given, ids, mask)).terms)
+            token_losses(student, two(*given), ids, rule(statistics_of(student, *given, ids, mask)).terms)
 
 
 @pytest.mark.parametrize("make", EVERY)
 def test_a_batch_without_tokens(make):
     student, teacher, reference, ids, mask = random_batch()
     student.requires_grad_()
-    statistics = TokenStatistics.from_logits(student, teacher, reference, ids, torch.zeros_like(mask))
-    per_token = token_losses(student, teacher, reference, ids, make()(statistics).terms)
+    statistics = statistics_of(student, teacher, reference, ids, torch.zeros_like(mask))
+    per_token = token_losses(student, two(teacher, reference), ids, make()(statistics).terms)
     per_token.sum().backward()
     assert (per_token == 0).all()
     assert (student.grad == 0).all()
@@ -106,7 +107,7 @@ def test_a_batch_without_tokens(make):
 @pytest.mark.parametrize("make", [Teacher, Reference, Mixture, Product, Confidence, Importance, Prune])
 def test_the_divergence_is_given_flat(make):
     rule = make(kind="js", beta=0.2, support="top_k", top_k=7, top_k_of="student", tail="renormalize")
-    (term,) = rule(TokenStatistics.from_logits(*random_batch())).terms
+    (term,) = rule(statistics_of(*random_batch())).terms
     assert term.divergence == Divergence(
         kind="js", beta=0.2, support="top_k", top_k=7, top_k_of="student", tail="renormalize"
     )
@@ -118,9 +119,9 @@ def test_the_divergence_is_given_flat(make):
 
 
 def test_teacher_and_reference():
-    (teacher,) = Teacher()(TokenStatistics.from_logits(*random_batch())).terms
-    (reference,) = Reference()(TokenStatistics.from_logits(*random_batch())).terms
-    assert (teacher.target, reference.target) == ("teacher", "reference")
+    (teacher,) = Teacher()(statistics_of(*random_batch())).terms
+    (reference,) = Reference()(statistics_of(*random_batch())).terms
+    assert (teacher.target, reference.target) == (Toward("teacher"), Toward("reference"))
     assert teacher.divergence == reference.divergence == Divergence(kind="reverse_kl", support="full")
     assert not torch.allclose(losses(Teacher()), losses(Reference()))
 
@@ -145,7 +146,7 @@ def test_pools_by_hand():
     statistics = on(student, teacher, reference)
 
     def loss(rule: FusionRule) -> float:
-        return token_losses(student, teacher, reference, statistics.response_ids, rule(statistics).terms).item()
+        return token_losses(student, two(teacher, reference), statistics.response_ids, rule(statistics).terms).item()
 
     # 0.25 (0.8, 0.2) + 0.75 (0.5, 0.5) = (0.575, 0.425)
     assert loss(Mixture(teacher_weight=0.25)) == pytest.approx(-0.5 * math.log(4 * 0.575 * 0.425), rel=1e-4)
@@ -170,7 +171,7 @@ def test_confidence_trusts_the_surer_source():
     assert isinstance(term.target, Pool)
     assert not term.target.geometric
     # exp(-ln 2) / (exp(-ln 2) + exp(0)) = 1/3
-    assert term.target.teacher_weight[0].tolist() == pytest.approx([1 / 3, 2 / 3, 1 / 2])
+    assert term.target.weights["teacher"][0].tolist() == pytest.approx([1 / 3, 2 / 3, 1 / 2])
 
 
 # --- selections -------------------------------------------------------------------------------------------------------
@@ -184,7 +185,7 @@ def test_entropy_aware_adds_forward_kl_where_the_teacher_is_unsure():
     supervision = EntropyAware(threshold=1.0, forward_weight=0.5)(on(student, teacher, mask=mask))
     reverse, forward = supervision.terms
     assert (reverse.divergence.kind, forward.divergence.kind) == ("reverse_kl", "forward_kl")
-    assert reverse.target == forward.target == "teacher"
+    assert reverse.target == forward.target == Toward("teacher")
     assert weights(supervision, 0) == [1, 1, 1, 0]
     assert weights(supervision, 1) == [0, 0, 0.5, 0]
     assert weights(EntropyAware(threshold=0.5)(on(student, teacher, mask=mask)), 1) == [0, 1, 1, 0]
@@ -213,8 +214,8 @@ def test_importance_is_a_soft_or():
     """Half unsure and half wrong scores 0.75: above 0.7 alone (unlike by maximum), below 0.9 alone (unlike by sum)."""
     same = [[0.5, 0.5]] * 5
     statistics = on(rows(*same), rows(*same))
-    statistics.__dict__["student_entropy"] = torch.tensor([[1.0, 0.0, 0.5, 0.7, 0.9]])
-    statistics.__dict__["teacher_divergence"] = torch.tensor([[0.0, 1.0, 0.5, 0.0, 0.0]])
+    statistics["student"].__dict__["entropy"] = torch.tensor([[1.0, 0.0, 0.5, 0.7, 0.9]])
+    statistics["teacher"].__dict__["divergence"] = torch.tensor([[0.0, 1.0, 0.5, 0.0, 0.0]])
     assert weights(Importance(keep=0.6)(statistics)) == [1, 1, 0, 0, 1]
     assert weights(Importance(keep=0.8)(statistics)) == [1, 1, 1, 0, 1]
 
@@ -256,7 +257,7 @@ class TestPrune:
 
     def test_the_target_is_the_teacher(self):
         (term,) = Prune()(self.statistics).terms
-        assert term.target == "teacher"
+        assert term.target == Toward("teacher")
 
     def test_fields_are_checked(self):
         with pytest.raises(ConfigError, match="drop: 'middle' is not one of bottom, random, top"):

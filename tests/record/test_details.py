@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dopd_lightning.record.details import token_details
-from dopd_lightning.scores import LogitScores, Scores
+from dopd_lightning.scores import LogitScores, StateScores
 from dopd_lightning.scores.head import Head
 
 MASK = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]]).bool()
@@ -29,7 +29,7 @@ def policies():
 def scores(policies, kind):
     def make(states, head):
         if kind == "states":
-            return Scores(states, head, IDS, MASK, temperature=TEMPERATURE, memory=1e-3)
+            return StateScores(states, head, IDS, MASK, temperature=TEMPERATURE, memory=1e-3)
         logits = states @ head.weight[:VOCABULARY].t()
         return LogitScores(logits, IDS, MASK, temperature=TEMPERATURE)
 
@@ -70,7 +70,9 @@ def test_there_are_no_more_alternatives_than_tokens(policies):
 
 def test_nothing_keeps_a_graph(policies):
     states, head = policies["student"]
-    student = Scores(states.requires_grad_(), head, IDS, MASK)
-    details = token_details(student, {"teacher": Scores(*policies["teacher"], IDS, MASK)}, MASK, [0], alternatives=1)
+    student = StateScores(states.requires_grad_(), head, IDS, MASK)
+    details = token_details(
+        student, {"teacher": StateScores(*policies["teacher"], IDS, MASK)}, MASK, [0], alternatives=1
+    )
     assert not details.divergence["teacher"].requires_grad
     assert not details.likeliest["student"].probabilities.requires_grad

@@ -1,4 +1,4 @@
-"""Scores by logits say what the logits say."""
+"""StateScores by logits say what the logits say."""
 
 from __future__ import annotations
 

@@ -6,22 +6,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from dopd_lightning.scores import Scores
+from dopd_lightning.scores import StateScores
 from dopd_lightning.scores.distribution import at_ids, entropy, log_probs
 from dopd_lightning.scores.head import Head
 
 TEMPERATURE = 0.5
 
 
-def make(dtype: torch.dtype = torch.float64, **settings: float) -> tuple[Scores, Tensor]:
-    """Scores of seven tokens in ten places, and their logits."""
+def make(dtype: torch.dtype = torch.float64, **settings: float) -> tuple[StateScores, Tensor]:
+    """StateScores of seven tokens in ten places, and their logits."""
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(2, 5, 4, generator=generator, dtype=dtype)
     head = Head(torch.randn(13, 4, generator=generator, dtype=dtype), vocabulary_size=11)
     ids = torch.randint(11, (2, 5), generator=generator)
     mask = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]])
     logits = states[mask.bool()].double() @ head.weight[:11].double().t()
-    return Scores(states, head, ids, mask, temperature=TEMPERATURE, **settings), logits
+    return StateScores(states, head, ids, mask, temperature=TEMPERATURE, **settings), logits
 
 
 @pytest.mark.parametrize("memory", [0, 0.0003, 64])
@@ -64,7 +64,7 @@ def test_a_table_of_the_whole_vocabulary_has_an_empty_tail():
 
 def test_a_small_tail_keeps_its_digits():
     states, head = torch.tensor([[[1.0]]]), Head(torch.tensor([[0.0], [-40.0], [-41.0]]))
-    scores = Scores(states, head, torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1), top_k=1)
+    scores = StateScores(states, head, torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1), top_k=1)
     expected = torch.tensor([-40.0, -41.0]).logsumexp(-1).item()
     assert scores.table(1, torch.tensor([0])).tail_logp.item() == pytest.approx(expected)  # log(1 - 1) is not
 
@@ -77,10 +77,12 @@ def test_of_16_bits_are_32():
 
 def test_without_tokens_there_is_nothing_to_know():
     head = Head(torch.randn(11, 4))
-    scores = Scores(torch.randn(2, 5, 4), head, torch.zeros(2, 5, dtype=torch.long), torch.zeros(2, 5), top_k=3)
+    scores = StateScores(torch.randn(2, 5, 4), head, torch.zeros(2, 5, dtype=torch.long), torch.zeros(2, 5), top_k=3)
     assert scores.logp.shape == scores.entropy.shape == (0,)
 
 
 def test_misaligned_tensors_are_refused():
-    with pytest.raises(ValueError, match=r"Scores: .*states \(2, 4\)"):
-        Scores(torch.randn(2, 4, 4), Head(torch.randn(11, 4)), torch.zeros(2, 5, dtype=torch.long), torch.ones(2, 5))
+    with pytest.raises(ValueError, match=r"StateScores: .*states \(2, 4\)"):
+        StateScores(
+            torch.randn(2, 4, 4), Head(torch.randn(11, 4)), torch.zeros(2, 5, dtype=torch.long), torch.ones(2, 5)
+        )

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dopd_lightning import scoring
-from dopd_lightning.scores import LogitScores, Scores
+from dopd_lightning.scores import LogitScores, StateScores, scoring
 from dopd_lightning.scores.scoring import Scoring
 from dopd_lightning.scores.views import Responses, response_logits, view_of
 
@@ -60,7 +59,7 @@ def test_plain_heads_are_scored_by_states(make, policies):
     scores = make(temperature=0.7, memory=3)(policies, VIEWS, RESPONSES, TABLES)
     assert list(scores) == list(ROLES)
     for role, each in scores.items():
-        assert isinstance(each, Scores)
+        assert isinstance(each, StateScores)
         assert each.head.weight is policies[role].lm_head.weight
         assert (each.temperature, each.memory) == (0.7, 3)
     assert {role: each.top_k for role, each in scores.items()} == {"student": 3, "teacher": 5, "reference": 0}

@@ -7,9 +7,11 @@ import math
 import pytest
 import torch
 
+from dopd_lightning.divergence import Toward
 from dopd_lightning.fusion import TokenStatistics
 from dopd_lightning.fusion.routing import Thresholds
 from study.rules import MedianRouting, Posterior, SoftRouting
+from tests.sources import statistics_of
 
 
 def statistics(teacher, reference, mask=None, thresholds=None):
@@ -19,7 +21,7 @@ def statistics(teacher, reference, mask=None, thresholds=None):
         return torch.tensor([[[p, (1 - p) / 2, (1 - p) / 2] for p in probs]]).log()
 
     n = len(teacher)
-    made = TokenStatistics.from_logits(
+    made = statistics_of(
         logits([0.5] * n),
         logits(teacher),
         logits(reference),
@@ -57,10 +59,10 @@ def test_soft_routing_has_dopd_s_targets_divergences_and_weights():
     }
     assert [sum(shares) for shares in zip(*equal.values(), strict=True)] == pytest.approx([1.0] * 4)
     assert [(term.target, term.divergence.kind) for term in rule(given).terms] == [
-        ("teacher", "reverse_kl"),
-        ("reference", "reverse_kl"),
-        ("teacher", "js"),
-        ("reference", "reverse_kl"),
+        (Toward("teacher"), "reverse_kl"),
+        (Toward("reference"), "reverse_kl"),
+        (Toward("teacher"), "js"),
+        (Toward("reference"), "reverse_kl"),
     ]
 
 
@@ -84,5 +86,5 @@ def test_median_routing_is_not_moved_by_the_size_of_the_largest_gap():
 
 def test_posterior_weighs_sources_by_which_of_them_wrote_the_token():
     (term,) = Posterior()(statistics([0.6, 0.2], [0.2, 0.6])).terms
-    assert term.target.teacher_weight[0].tolist() == pytest.approx([0.75, 0.25])
+    assert term.target.weights["teacher"][0].tolist() == pytest.approx([0.75, 0.25])
     assert not term.target.geometric

@@ -12,7 +12,7 @@ from torch import nn
 from dopd_lightning.divergence import loss_of
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD, Data, EntropyAware, Importance, Mixture, Teacher
-from dopd_lightning.scores import LogitScores, Scores
+from dopd_lightning.scores import LogitScores, StateScores
 
 FALLBACK = "the student's output head is more than a linear layer"
 ARCHITECTURES = {
@@ -70,7 +70,7 @@ def both(make_module, make_policy, examples, used):
             gradients = {name: parameter.grad for name, parameter in module.student.named_parameters()}
             assert all(parameter.grad is None for parameter in module.teacher.parameters())
             steps.append((step["loss"].detach(), step["record"], gradients))
-        assert used == [Scores, LogitScores]
+        assert used == [StateScores, LogitScores]
         return steps
 
     return run
@@ -158,7 +158,7 @@ def test_a_run_of_several_steps_goes_the_same_way(make_module, make_policy, exam
         with nullcontext() if readable else pytest.warns(UserWarning, match=FALLBACK):
             fit(module, [examples] * 3)
         weights.append({name: parameter.detach() for name, parameter in module.student.named_parameters()})
-    assert used == [Scores] * 3 + [LogitScores] * 3
+    assert used == [StateScores] * 3 + [LogitScores] * 3
     for name, expected in weights[1].items():
         torch.testing.assert_close(weights[0][name], expected, rtol=1e-3, atol=1e-4, msg=name)
 

@@ -1,11 +1,11 @@
-"""Terms are known before there is a token, and so is whose likeliest tokens are kept: those that terms compare."""
+"""Targets and divergences are known before there is a token, and so is whose likeliest tokens are kept."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from dopd_lightning.divergence import Divergence, Term
+from dopd_lightning.divergence import Divergence, Term, Toward
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import (
     DOPD,
@@ -14,13 +14,15 @@ from dopd_lightning.fusion import (
     EntropyAware,
     Importance,
     Mixture,
+    Pair,
     Product,
     Prune,
     Reference,
     Supervision,
     Teacher,
+    TokenStatistics,
+    pairs_of,
     tables_of,
-    terms_of,
 )
 
 STUDENTS = {"top_k_of": "student"}
@@ -102,7 +104,7 @@ class OfTheUsers:
 def test_a_rule_is_tried_without_leaving_a_trace():
     rule = OfTheUsers()
     torch.manual_seed(0)
-    assert [term.name for term in terms_of(rule)] == ["small", "large"]
+    assert [(target, how.top_k) for target, how in pairs_of(rule)] == [(Toward("teacher"), 3), (Toward("teacher"), 5)]
     assert tables_of(rule) == {"teacher": 5}
     drawn = torch.rand(())
     torch.manual_seed(0)
@@ -110,7 +112,49 @@ def test_a_rule_is_tried_without_leaving_a_trace():
     assert (rule.calls, rule.seen) == (0, [])
 
 
-def test_a_rule_that_cannot_be_tried_has_no_terms_yet_and_one_without_its_source_is_refused():
-    assert list(terms_of(OfTheUsers("nothing made up"))) == []
+def test_a_rule_that_cannot_be_tried_has_no_pairs_yet_and_one_without_its_source_is_refused():
+    assert list(pairs_of(OfTheUsers("nothing made up"))) == []
     with pytest.raises(ConfigError, match="a rule that uses it must name 'reference' in `needs`"):
-        terms_of(OfTheUsers("reference"))
+        pairs_of(OfTheUsers("reference"))
+
+
+EVERY = [DOPD, Teacher, Reference, Mixture, Product, Confidence, Importance, Prune, EntropyAware, Data]
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_what_a_rule_declares_is_what_its_terms_have(make):
+    rule = make()
+    logits = torch.randn(3, 4, 6, 200, generator=torch.Generator().manual_seed(0))
+    named = dict(zip(("teacher", "reference"), logits[1:], strict=True))
+    statistics = TokenStatistics.from_logits(logits[0], named, torch.ones(4, 6).long(), torch.ones(4, 6))
+    found = {(term.target.sources, term.divergence) for term in rule(statistics).terms}
+    assert found == {(target.sources, how) for target, how in pairs_of(rule)}
+    assert frozenset().union(*(sources for sources, _ in found)) <= rule.needs
+
+
+def test_a_source_that_needs_does_not_name_is_refused():
+    rule = OfTheUsers()
+    rule.needs = frozenset({"reference"})
+    rule.pairs = [Pair(Toward("teacher"), Divergence())]
+    with pytest.raises(
+        ConfigError, match=r"made of the source 'teacher', which its `needs` \(reference\) does not name"
+    ):
+        pairs_of(rule)
+
+
+@pytest.mark.parametrize(
+    ("rule", "needs"),
+    [
+        (Teacher(source="maths"), {"maths"}),
+        (Mixture(weights={"maths": 0.5, "code": 0.3, "teacher": 0.2}), {"maths", "code", "teacher"}),
+        (Product(weights={"maths": 1.5, "code": -0.5}), {"maths", "code"}),
+        (Confidence(sources=["maths", "code"]), {"maths", "code"}),
+        (DOPD(teacher="maths", reference="code"), {"maths", "code"}),
+        (EntropyAware(source="maths"), {"maths"}),
+        (Importance(source="maths"), {"maths"}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_sources_have_any_names(rule, needs):
+    assert rule.needs == needs
+    assert frozenset().union(*(target.sources for target, _ in pairs_of(rule))) == needs
