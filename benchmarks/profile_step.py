@@ -21,9 +21,9 @@ from benchmarks.contenders import LOSS, fit
 from benchmarks.models import FULL, QUICK
 from benchmarks.parts import Parts, Seconds
 from benchmarks.report import arguments, machine, milliseconds, publish, table
-from dopd_lightning import module, supervision
 from dopd_lightning.data import PromptFormat
 from dopd_lightning.fusion import DOPD, TokenStatistics
+from dopd_lightning.training import module, objective
 
 OPERATORS = 12
 
@@ -36,7 +36,7 @@ def watching_rooms(parts: Parts) -> Iterator[None]:
         def watch(owner: Any, name: str, room: str) -> None:
             stack.enter_context(patch.object(owner, name, parts.timed(room, getattr(owner, name))))
 
-        for caller in (module, supervision):
+        for caller in (module, objective):
             for name, value in list(vars(caller).items()):
                 home = value.__module__.split(".") if inspect.isfunction(value) else []
                 if home[:1] == ["dopd_lightning"] and home[1] != "module":

@@ -23,10 +23,11 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from torch.utils.data import DataLoader
 
 from benchmarks.report import arguments, machine, milliseconds, publish, table
-from dopd_lightning import DOPDModule, supervision
+from dopd_lightning import DOPDModule
 from dopd_lightning.callbacks import CollapseGuard, DivergenceMap, Speed
 from dopd_lightning.data import ReasoningGymDataset, collate
 from dopd_lightning.rollout import StudentRollout
+from dopd_lightning.training import objective
 
 ASSETS = files("dopd_lightning") / "assets"
 PARAMS = {"min_terms": 3, "max_terms": 5, "min_digits": 1, "max_digits": 1}
@@ -54,8 +55,8 @@ def watching(seconds: dict[str, float], clock: Callable[[], float]) -> Iterator[
                 if hook in vars(callback):
                     method = timed(callback.__name__, getattr(callback, hook))
                     stack.enter_context(patch.object(callback, hook, method))
-        details = timed(DETAILS, supervision.token_details)
-        stack.enter_context(patch.object(supervision, "token_details", details))
+        details = timed(DETAILS, objective.token_details)
+        stack.enter_context(patch.object(objective, "token_details", details))
         yield
 
 

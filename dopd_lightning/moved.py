@@ -1,13 +1,16 @@
-"""Modules under the names that they had before: imports and ``_target_``s of earlier versions go on working."""
+"""Names of earlier versions: of modules and classes in imports and ``_target_``s, and of weights in checkpoints."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 MOVED = {
     "checkpoints": "training.checkpoints",
@@ -20,6 +23,40 @@ MOVED = {
     "sharding": "distributed.sharding",
 }
 """Where a module is now, by its name before: those that a page, a configuration or an example has shown."""
+
+NAMES = {"policies.Reference": "sources.Reference"}
+"""Where a class or function is now, by the package that had it before."""
+
+TARGETS = {"dopd_lightning.policies.base_of": "dopd_lightning.sources.Base"}
+"""What takes the place of a ``_target_`` whose object is another now."""
+
+WEIGHTS = {"reference.": "sources.reference."}
+"""Beginnings of names in a module's state dict, now, by what they were."""
+
+
+def current_names(state_dict: Mapping[str, T]) -> dict[str, T]:
+    """The state dict of an earlier version, or of this one, with the names of this one."""
+    return {_current(name): value for name, value in state_dict.items()}
+
+
+def _current(name: str) -> str:
+    for before, now in WEIGHTS.items():
+        if name.startswith(before):
+            return now + name.removeprefix(before)
+    return name
+
+
+def moved_name(package: str, name: str) -> Any:
+    """The object that ``package`` had under ``name`` before, for its ``__getattr__``.
+
+    Raises:
+        AttributeError: if it had none.
+    """
+    place = NAMES.get(f"{package.partition('.')[2]}.{name}")
+    if place is None:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    module, _, found = place.rpartition(".")
+    return getattr(import_module(f"{__package__}.{module}"), found)
 
 
 class _Moved(MetaPathFinder, Loader):

@@ -170,7 +170,10 @@ def configured(models: Path, lines: Path, tmp_path: Path, monkeypatch: pytest.Mo
                 "rollout.max_new_tokens=4",
             ]
             base += [f"++student.name={models}/student"]
-            base += [] if {"teacher=none", "teacher=base"} & {*overrides} else [f"teacher.name={models}/teacher"]
+            unnamed = {
+                f"teacher={kind}" for kind in ("none", "student", "snapshot", "ema", "base", "ensemble", "by_domain")
+            }
+            base += [] if unnamed & {*overrides} else [f"teacher.name={models}/teacher"]
             base += [] if "fusion=data" in overrides else ["fusion.top_k=8"]
             base += [f"data.{name}.path={lines}" for name in sets]
         return compose_quickly([*base, *overrides])

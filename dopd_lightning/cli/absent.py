@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 _GROUPS: dict[str, Any] = {
     "teacher": {},
+    "sources": {},
     "logger": {},
     "callbacks": {},
     # Without a scheduler, the learning rate stays what it is.
@@ -23,7 +24,7 @@ _VALUES: dict[str, Any] = {
 
 
 def fill_absent(config: DictConfig) -> None:
-    """Put in what a run without these parts is: no teacher, logger, callback or data set, and a constant rate.
+    """Put in what a run without these parts is: no teacher, source, logger, callback or data set, and a constant rate.
 
     Parts that every run needs, such as ``student``, stay absent, and are missed by name.
     """

@@ -16,10 +16,10 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.callbacks import ContinuedLogs
-from dopd_lightning.cli.first_examples import check_completions, check_scores
+from dopd_lightning.cli.first_examples import check_completions, check_domains, check_scores
 from dopd_lightning.cli.loggers import dispensable
 from dopd_lightning.cli.make import complaints_name, make
-from dopd_lightning.cli.policy_nodes import SOURCES, check_policy_nodes, is_base
+from dopd_lightning.cli.policy_nodes import check_policy_nodes, loaded_sources, source_nodes
 from dopd_lightning.cli.resume import KeepConfig
 from dopd_lightning.cli.summary import Tally
 from dopd_lightning.cli.trainer import answered_sets, check_amounts, check_fit, make_trainer
@@ -35,10 +35,11 @@ from dopd_lightning.policies import (
     shared_vocabulary_size,
 )
 from dopd_lightning.rollout import Engine, Rollout, TransformersEngine
+from dopd_lightning.sources import Source, Student, named_sources
 from dopd_lightning.training.consistency import (
     check_reduction,
     check_settings,
-    check_teacher_given,
+    check_sources_given,
     check_top_k,
     room_for_prompt,
 )
@@ -51,7 +52,6 @@ _TELLS = {
     "engine": "generate",
     "prompt_format": "select",
     "privileged": "evaluation",
-    "reference": "kind",
 }
 """An attribute that each object of a config group has, whoever wrote its class."""
 _EXAMPLES_FOR_TOKENIZER = 2000
@@ -79,12 +79,11 @@ def build(config: DictConfig) -> Run:
         ConfigError: naming the config key, the value and what would be right.
         DataError: naming the file and line.
     """
-    reference_is_model = OmegaConf.select(config, "reference.kind") == "model"
     parts = {
         key: _part(config, key)
-        for key in ("fusion", "rollout", "prompt_format", "privileged", "optimizer", "scheduler", "reference")
-        if not (key == "reference" and reference_is_model)
+        for key in ("fusion", "rollout", "prompt_format", "privileged", "optimizer", "scheduler")
     }
+    tried = _try_sources(config)
     # A partial: Hydra would turn dataclasses among the arguments into configuration.
     module = make(config, "module", _partial_=True)
     # An export writes no responses, and needs no server to be there.
@@ -97,12 +96,14 @@ def build(config: DictConfig) -> Run:
         if config.stage == "fit":
             check_reduction(settings["reduction"], config.trainer.get("accumulate_grad_batches", 1))
     check_policy_nodes(config)
-    check_teacher_given(config.teacher or None, parts["fusion"], parts["rollout"])
+    names = [key.rpartition(".")[2] for key in source_nodes(config)]
+    check_sources_given(names, parts["fusion"], parts["rollout"])
     _try_optimizer(config, parts["optimizer"], parts["scheduler"])
     data = _data(config)
     trainer = _trainer(config, data)
     if config.stage == "fit":
         check_completions(parts["rollout"], data)
+        check_domains(tried, data)
     if config.stage != "predict":
         with complaints_name(config, "module"):
             check_scores(answered_sets(config), get_verifier(settings["verifier"]), data)
@@ -113,12 +114,30 @@ def build(config: DictConfig) -> Run:
     if config.stage != "export":
         with complaints_name(config, "prompt_format"):
             data.check_prompts(parts["prompt_format"], tokenizer, room)
-    if reference_is_model:
-        parts["reference"] = make(config, "reference")
     student = _student(config, tokenizer)
-    teacher = _teacher(config, student)
+    made = {key: make(config, key) for key in source_nodes(config)}
+    parts |= {"teacher": made.pop("teacher", None), "reference": made.pop("reference")}
+    parts["sources"] = {key.rpartition(".")[2]: source for key, source in made.items()}
     with complaints_name(config, "module"):
-        return Run(config, module(student=student, teacher=teacher, tokenizer=tokenizer, **parts), data, trainer)
+        return Run(config, module(student=student, tokenizer=tokenizer, **parts), data, trainer)
+
+
+def _try_sources(config: DictConfig) -> dict[str, Source]:
+    """Make the sources that load no model, and those that hold others without these: mistakes show at once."""
+    tried = {}
+    for key, node in source_nodes(config).items():
+        if "members" in node:
+            tried[key] = make(config, key, members={str(name): nn.Identity() for name in node.members})
+        elif node.get("shown") is not None and "name" in node:
+            check_range(f"{key}.shown", node.shown, at_least=0, at_most=1)
+        elif not any(place.startswith(key) for place in loaded_sources(config)):
+            tried[key] = make(config, key)
+            if not isinstance(tried[key], Source):
+                target = node.get("_target_")
+                raise ConfigError(f"{key}: {target} makes a {type(tried[key]).__name__}, which is no source")
+    others = {key.partition(".")[2]: Student() for key in source_nodes(config) if key.startswith("sources.")}
+    named_sources(tried.get("teacher"), tried.get("reference", "student"), others)
+    return tried
 
 
 def _part(config: DictConfig, key: str) -> Any:
@@ -287,22 +306,15 @@ def _student(config: DictConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrain
     return model
 
 
-def _teacher(config: DictConfig, student: PreTrainedModel) -> PreTrainedModel | None:
-    if not config.teacher:
-        return None
-    made = make(config, "teacher")
-    teacher: PreTrainedModel = made(student) if is_base(config) else made
-    return teacher
-
-
 def _other_tokenizers(config: DictConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, PreTrainedTokenizerBase]:
-    """Those of teacher and reference, as arguments of the module; compared before any weights are read."""
-    found = {"teacher_tokenizer": tokenizer} if is_base(config) else {}
-    for role, key in SOURCES.items():
-        if OmegaConf.select(config, f"{key}.name"):
-            found[f"{role}_tokenizer"] = _load_tokenizer(config, key)
-            with complaints_name(config, key):
-                check_same_tokenizer(tokenizer, found[f"{role}_tokenizer"], role)
+    """Those of teacher and reference, as arguments of the module; all are compared before any weights are read."""
+    found = {}
+    for key, source in loaded_sources(config).items():
+        other = _load_tokenizer(config, key)
+        with complaints_name(config, key):
+            check_same_tokenizer(tokenizer, other, source)
+        if source in ("teacher", "reference"):
+            found[f"{source}_tokenizer"] = other
     return found
 
 
@@ -310,10 +322,9 @@ def _room_for_prompt(config: DictConfig, rollout: Rollout, engine: Engine, token
     """What the positions of the pretrained policies and the engine leave for a prompt, by their configs alone."""
     configs = {}
     student = {} if "architecture" in config.student else {"student": "student"}
-    for role, key in {**student, **SOURCES}.items():
-        if OmegaConf.select(config, f"{key}.name"):
-            with complaints_name(config, key):
-                configs[role] = load_config(**_where(config, key))
+    for key, name in {**student, **loaded_sources(config)}.items():
+        with complaints_name(config, key):
+            configs[name] = load_config(**_where(config, key))
     shared_vocabulary_size(tokenizer, configs)
     with complaints_name(config, "engine"):
         return room_for_prompt(configs, rollout, engine)

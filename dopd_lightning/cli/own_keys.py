@@ -28,6 +28,7 @@ _RUN: Mapping[str, Any] = {
     **{f"data.{name}": Mapping[str, Any] | None for name in ("train", "val", "test", "predict")},
     "student": Mapping[str, Any],
     "teacher": Mapping[str, Any] | None,
+    "sources": Mapping[str, Any] | None,
 }
 _NEVER_EMPTY = ("name", "paths.runs", "paths.output_dir", "ckpt_path")
 
@@ -48,7 +49,7 @@ def check_own_keys(config: DictConfig) -> None:
     if keys is not _EVERY_STAGE:
         for name in config.evaluate:
             check_choice("evaluate", name, _EVALUATE)
-        _check_nodes(config, ("callbacks", "logger"))
+        _check_nodes(config, ("callbacks", "logger", "sources"))
     if type(config.seed) is not int or not 0 <= config.seed < 2**32:
         raise ConfigError(f"seed: {config.seed!r} must be a whole number from 0 to {2**32 - 1}")
     check_name(config.name)

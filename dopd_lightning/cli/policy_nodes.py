@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,8 +14,6 @@ from dopd_lightning.errors import ConfigError
 from dopd_lightning.policies import check_loading
 from dopd_lightning.training.consistency import QUANTIZED_STUDENT, check_average
 
-SOURCES = {"teacher": "teacher", "reference": "reference.model"}
-"""The config key of each source's model."""
 _OF_SCRATCH: Mapping[str, Any] = {
     "architecture": Mapping[str, Any],
     "tokenizer": str | None,
@@ -25,9 +23,32 @@ _OF_SCRATCH: Mapping[str, Any] = {
 _WITHOUT_ADAPTERS = ("dopd_lightning.policies.load_policy", "dopd_lightning.policies.new_policy")
 
 
-def is_base(config: DictConfig) -> bool:
-    """Return whether the teacher is made from the student, and is no model to load."""
-    return bool(config.teacher) and "name" not in config.teacher
+def source_nodes(config: DictConfig) -> dict[str, DictConfig]:
+    """The nodes that sources are made of, by config key; a source is named as the last word of its key."""
+    nodes = {key: config.get(key) for key in ("teacher", "reference")}
+    nodes |= {f"sources.{name}": node for name, node in (config.get("sources") or {}).items()}
+    return {key: node for key, node in nodes.items() if node}
+
+
+def loaded_sources(config: DictConfig) -> dict[str, str]:
+    """The config keys of the sources' models that are to be loaded, and the names that errors call them by."""
+    found = {}
+    for key, node in source_nodes(config).items():
+        source = key.rpartition(".")[2]
+        for place in _loaded(key, node):
+            # teacher, reference.model and sources.maths are one model each; teacher.members.maths is one of several.
+            found[place] = f"{source}.{place.rpartition('.')[2]}" if ".members." in place else source
+    return found
+
+
+def _loaded(key: str, node: Any) -> Iterator[str]:
+    if not isinstance(node, DictConfig):
+        return
+    if "name" in node and "_target_" in node:
+        yield key
+        return
+    for name in map(str, node):
+        yield from _loaded(f"{key}.{name}", node[name])
 
 
 def check_policy_nodes(config: DictConfig) -> None:
@@ -36,7 +57,7 @@ def check_policy_nodes(config: DictConfig) -> None:
     Raises:
         ConfigError: naming the key.
     """
-    for key in ("student", *SOURCES.values()):
+    for key in ("student", *loaded_sources(config)):
         node = OmegaConf.select(config, key)
         if isinstance(node, DictConfig) and "name" in node and "architecture" not in node:
             check_signatures(config, key)
@@ -48,24 +69,39 @@ def check_policy_nodes(config: DictConfig) -> None:
             check_value(f"student.{name}", student.get(name), hint)
     if student.get("quantization") is not None:
         raise ConfigError(QUANTIZED_STUDENT)
-    if is_base(config) and student.get("_target_") in _WITHOUT_ADAPTERS:
-        raise ConfigError(
-            "teacher: the student has no adapters, so that its base is itself; choose student=lora, or another teacher"
-        )
-    if OmegaConf.select(config, "reference.kind") == "ema":
-        trained_in = str(config.trainer.get("precision")).removesuffix("-true")
-        names = {"bf16": "bfloat16", "16": "float16", "bfloat16": "bfloat16", "float16": "float16"}
-        for name in (trained_in, str(student.get("dtype"))):
-            if name in names:
-                check_average(getattr(torch, names[name]))
-    _check_two_sources(config)
+    for key, node in source_nodes(config).items():
+        if node.get("_target_") == _BASE and student.get("_target_") in _WITHOUT_ADAPTERS:
+            raise ConfigError(
+                f"{key}: the student has no adapters, so that its base is itself; choose student=lora, or another "
+                "source"
+            )
+        if node.get("_target_") == _EMA or node.get("kind") == "ema":
+            _check_average(config)
+    _check_different_models(config)
 
 
-def _check_two_sources(config: DictConfig) -> None:
-    """The reference's model is not the teacher's: as `check_policies` finds once both are loaded."""
-    teacher, reference = (OmegaConf.select(config, key) or {} for key in SOURCES.values())
-    if teacher.get("name") and all(teacher.get(name) == reference.get(name) for name in ("name", "revision")):
-        raise ConfigError(
-            f"reference: it is the same model as the teacher ({teacher['name']}), so that their gap is 0 at every "
-            "token; choose another model, or a reference of another kind"
-        )
+_BASE, _EMA = "dopd_lightning.sources.Base", "dopd_lightning.sources.Ema"
+
+
+def _check_average(config: DictConfig) -> None:
+    trained_in = str(config.trainer.get("precision")).removesuffix("-true")
+    names = {"bf16": "bfloat16", "16": "float16", "bfloat16": "bfloat16", "float16": "float16"}
+    for name in (trained_in, str(config.student.get("dtype"))):
+        if name in names:
+            check_average(getattr(torch, names[name]))
+
+
+def _check_different_models(config: DictConfig) -> None:
+    """Refuse one model as two sources: as `check_policies` does once both are loaded."""
+    seen: dict[tuple[str, Any], str] = {}
+    for key, source in loaded_sources(config).items():
+        node = OmegaConf.select(config, key)
+        if not node.get("name"):
+            continue
+        model = str(node["name"]), node.get("revision")
+        if model in seen:
+            raise ConfigError(
+                f"{source}: it is the same model as the {seen[model]} ({model[0]}), so that their gap is 0 at every "
+                "token; choose another model, or a source of another kind"
+            )
+        seen[model] = source

@@ -21,6 +21,7 @@ from dopd_lightning.cli.resolvers import asset
 from dopd_lightning.compare.differences import OF_NO_CONSEQUENCE
 from dopd_lightning.data import DOPDDataModule
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.moved import TARGETS
 from dopd_lightning.training.checkpoints import read_checkpoint
 from dopd_lightning.training.module import DOPDModule
 
@@ -202,13 +203,24 @@ def _decisive(config: dict[str, Any]) -> dict[str, Any]:
 
 def _differences(key: str, then: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
     if not (isinstance(then, Mapping) and isinstance(now, Mapping)):
+        if key.rpartition(".")[2] == _TARGET and _object(then) is _object(now):
+            return
         in_own_folder = any(isinstance(value, str) and value.startswith(_OWN) for value in (then, now))
         if then != now and not in_own_folder:
             yield key, then, now
         return
-    for name in sorted({**now, **then}, key=lambda name: name != _TARGET):  # other objects have other parameters
+    names = {**now, **then}.keys() - {"_partial_"}  # which says when an object is made, and not of what
+    for name in sorted(names, key=lambda name: (name != _TARGET, name)):  # other objects have other parameters
         before = then[name] if name in then else _by_default(now, name, at_the_top=not key)
         yield from _differences(f"{key}.{name}" if key else name, before, now.get(name))
+
+
+def _object(target: Any) -> Any:
+    """The class or function that a ``_target_`` names, under whatever name."""
+    try:
+        return get_object(TARGETS.get(str(target), str(target)))
+    except (ImportError, ValueError):
+        return target
 
 
 def _by_default(node: Mapping[str, Any], name: str, *, at_the_top: bool) -> Any:

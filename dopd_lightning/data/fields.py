@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def log_fields(where: str, names: Iterable[str]) -> None:
-    """Say once which fields of a data set are used, and which are left to a verifier.
+    """Say once which fields of a data set are used, and which are left to a verifier or a source.
 
     Args:
         where: the data set.
@@ -20,4 +20,4 @@ def log_fields(where: str, names: Iterable[str]) -> None:
     found = dict.fromkeys(names)
     known = ", ".join(name for name in FIELDS if name in found)
     others = [name for name in found if name not in FIELDS]
-    log.info("%s: with %s%s", where, known, f"; used by nothing but a verifier: {listed(others)}" if others else "")
+    log.info("%s: with %s%s", where, known, f"; left to a verifier or a source: {listed(others)}" if others else "")

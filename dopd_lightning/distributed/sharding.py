@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
+import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.moved import current_names
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -38,6 +41,17 @@ class FullyShardedStrategy(ModelParallelStrategy):
 
     def __init__(self) -> None:
         super().__init__(save_distributed_checkpoint=False)
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """As Lightning, and weights that an earlier version saved under other names."""
+        checkpoint = super().load_checkpoint(checkpoint_path, weights_only)
+        path = self.broadcast(checkpoint_path)
+        saved = torch.load(path, mmap=True, map_location="cpu", weights_only=True)["state_dict"]
+        renamed = {name: value for name, value in current_names(saved).items() if name not in saved}
+        if renamed:
+            options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=False)
+            set_model_state_dict(cast(nn.Module, self.model), renamed, options=options)
+        return checkpoint
 
     def setup_environment(self) -> None:
         self._data_parallel_size, self._tensor_parallel_size = self.num_nodes * self.num_processes, 1

@@ -11,6 +11,7 @@ from dopd_lightning.errors import check_range
 from dopd_lightning.fusion.rule import Pair, Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 from dopd_lightning.fusion.uniform import UniformDivergence
+from dopd_lightning.scores.pooling import check_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,8 @@ class Mixture(UniformDivergence):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("teacher_weight", self.teacher_weight, at_least=0, at_most=None if self.geometric else 1)
-        _ = self.pool
+        if self.weights is not None:
+            check_weights("weights", self.weights, geometric=self.geometric)
 
     @property
     def pool(self) -> Pool:

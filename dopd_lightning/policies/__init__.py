@@ -1,5 +1,8 @@
 """The models that speak: loading and building them, freezing the sources, comparing their vocabularies."""
 
+from typing import Any
+
+from dopd_lightning.moved import moved_name
 from dopd_lightning.policies.freezing import checkpoint_activations, end_of_sequence_ids, evaluating, freeze
 from dopd_lightning.policies.loading import (
     check_loading,
@@ -11,13 +14,9 @@ from dopd_lightning.policies.loading import (
 )
 from dopd_lightning.policies.lora import base_of, has_adapters, load_lora_policy, merged
 from dopd_lightning.policies.new_tokenizer import new_tokenizer
-from dopd_lightning.policies.reference import REFERENCE_KINDS, Reference, as_reference
 from dopd_lightning.policies.vocabulary import check_same_tokenizer, shared_vocabulary_size
 
 __all__ = [
-    "REFERENCE_KINDS",
-    "Reference",
-    "as_reference",
     "base_of",
     "check_loading",
     "check_same_tokenizer",
@@ -36,3 +35,7 @@ __all__ = [
     "shared_vocabulary_size",
     "tokenizer_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return moved_name(__name__, name)

@@ -2,6 +2,7 @@
 
 from dopd_lightning.rollout.engine import Engine, Sampling, Written
 from dopd_lightning.rollout.generation import TransformersEngine, generate, step_logits
+from dopd_lightning.rollout.rollouts import Rollouts
 from dopd_lightning.rollout.source import (
     DatasetRollout,
     MixedRollout,
@@ -19,6 +20,7 @@ __all__ = [
     "MixedRollout",
     "Rollout",
     "RolloutRequest",
+    "Rollouts",
     "Sampling",
     "StudentRollout",
     "TeacherRollout",

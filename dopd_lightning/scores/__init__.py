@@ -3,7 +3,8 @@
 from dopd_lightning.scores.by_logits import LogitScores
 from dopd_lightning.scores.by_states import StateScores
 from dopd_lightning.scores.output_head import head_of, is_read_right
-from dopd_lightning.scores.pooled import PooledScores
+from dopd_lightning.scores.pooled import PooledScores, pooled
+from dopd_lightning.scores.routed import RoutedScores, routed
 from dopd_lightning.scores.scores import RowScores, Scores
 from dopd_lightning.scores.scoring import Scoring
 from dopd_lightning.scores.views import Responses, View, response_logits, response_states, view_of
@@ -14,6 +15,7 @@ __all__ = [
     "LogitScores",
     "PooledScores",
     "Responses",
+    "RoutedScores",
     "RowScores",
     "Scores",
     "Scoring",
@@ -21,7 +23,9 @@ __all__ = [
     "View",
     "head_of",
     "is_read_right",
+    "pooled",
     "response_logits",
     "response_states",
+    "routed",
     "view_of",
 ]

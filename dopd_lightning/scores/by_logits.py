@@ -18,17 +18,27 @@ class LogitScores:
         response_ids: ``(batch, response)``, the sampled tokens.
         mask: ``(batch, response)``, true at response tokens; nothing is read elsewhere.
         temperature: of the loss: all logits are divided by it, but those of ``logp`` and ``entropy``.
+        loss_logits: ``(batch, response, vocab)``, at that temperature, where they are not ``logits`` divided by it.
 
     Raises:
         ValueError: if shapes do not match.
     """
 
-    def __init__(self, logits: Tensor, response_ids: Tensor, mask: Tensor, *, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        logits: Tensor,
+        response_ids: Tensor,
+        mask: Tensor,
+        *,
+        temperature: float = 1.0,
+        loss_logits: Tensor | None = None,
+    ) -> None:
         check_same_shape("LogitScores", response_ids=response_ids, mask=mask, logits=logits[..., 0])
         self.logits = logits
         self.response_ids = response_ids
         self.mask = mask.bool()
         self.temperature = temperature
+        self._loss_logits = loss_logits
 
     @cached_property
     def logp(self) -> Tensor:
@@ -49,6 +59,8 @@ class LogitScores:
     @property
     def loss_logits(self) -> Tensor:
         """``(batch, response, vocab)``, at the loss temperature; 16 bits are widened before the division."""
+        if self._loss_logits is not None:
+            return self._loss_logits
         if self.temperature == 1:
             return self.logits
         return self.logits.to(torch.promote_types(self.logits.dtype, torch.float32)) / self.temperature

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from dopd_lightning.scores.by_logits import LogitScores
 from dopd_lightning.scores.distribution import at_ids
-from dopd_lightning.scores.pooling import Weight, mix_in_, weigh_
+from dopd_lightning.scores.pooling import Weight, mix_in_, pool, weigh_
 from dopd_lightning.scores.rows import blocks, normalize_
-from dopd_lightning.scores.scores import RowScores
+from dopd_lightning.scores.scores import RowScores, Scores
 from dopd_lightning.scores.table import Table
 from dopd_lightning.scores.workspace import Workspace
 
@@ -111,3 +113,28 @@ class PooledScores:
                 entropy[places] = -sum((block.exp() * block).sum(-1) for (block,) in blocks(rows))
             self._known[tempered] = logp, entropy
         return self._known[tempered]
+
+
+def pooled(members: Sequence[tuple[Scores, Weight]], *, geometric: bool) -> Scores:
+    """Pool scores that are all of one kind, each with its weight."""
+    first = members[0][0]
+    if not isinstance(first, LogitScores):
+        return PooledScores([(cast(RowScores, scores), weight) for scores, weight in members], geometric)
+    given = [(cast(LogitScores, scores), weight) for scores, weight in members]
+
+    def in_place(rows: Tensor) -> Tensor:
+        full = torch.zeros_like(first.logits, dtype=rows.dtype)
+        full[first.mask] = rows
+        return full
+
+    plain = pool([(scores.logits[first.mask], weight) for scores, weight in given], geometric=geometric)
+    tempered = plain
+    if first.temperature != 1:  # a pool of flatter distributions is no flatter pool
+        tempered = pool([(scores.loss_logits[first.mask], weight) for scores, weight in given], geometric=geometric)
+    return LogitScores(
+        in_place(plain),
+        first.response_ids,
+        first.mask,
+        temperature=first.temperature,
+        loss_logits=in_place(tempered),
+    )

@@ -14,6 +14,7 @@ from dopd_lightning.policies import evaluating
 from dopd_lightning.scores.by_logits import LogitScores
 from dopd_lightning.scores.by_states import StateScores
 from dopd_lightning.scores.output_head import head_of, is_read_right
+from dopd_lightning.scores.scores import Scores
 from dopd_lightning.scores.views import Responses, View, response_logits, response_states
 
 
@@ -33,30 +34,17 @@ class Scoring:
         self._by_states: bool | None = None
 
     def __call__(
-        self,
-        policies: Mapping[str, PreTrainedModel],
-        views: Mapping[str, View],
-        responses: Responses,
-        tables: Mapping[str, int],
-    ) -> dict[str, StateScores | LogitScores]:
-        """StateScores by role; the student's keep the graph, the sources' have none.
+        self, policy: PreTrainedModel, view: View, responses: Responses, top_k: int = 0, *, learns: bool = False
+    ) -> Scores:
+        """Scores of a policy; :meth:`try_heads` comes first.
 
         Args:
-            policies: by role; ``student`` is the one with a gradient.
-            views: what each role reads.
+            policy: any of those that were tried.
+            view: what it reads.
             responses: ``(batch, response)``.
-            tables: how many of a policy's likeliest tokens to keep, by role.
+            top_k: how many of its likeliest tokens to keep.
+            learns: whether the scores keep its graph.
         """
-        if self._by_states is None:
-            self._by_states = self._can_read_heads(policies)
-        return {
-            role: self._score(policy, views[role], responses, tables.get(role, 0), role == "student")
-            for role, policy in policies.items()
-        }
-
-    def _score(
-        self, policy: PreTrainedModel, view: View, responses: Responses, top_k: int, learns: bool
-    ) -> StateScores | LogitScores:
         with nullcontext() if learns else torch.no_grad(), nullcontext() if learns else evaluating(policy):
             if not self._by_states:
                 logits = response_logits(policy, view, self.vocabulary_size)
@@ -74,14 +62,18 @@ class Scoring:
                 memory=self.memory,
             )
 
+    def try_heads(self, policies: Mapping[str, PreTrainedModel]) -> None:
+        """Try each policy's head, once; if one cannot be read, all are scored by their logits, which is said."""
+        if self._by_states is None:
+            self._by_states = self._can_read_heads(policies)
+
     def _can_read_heads(self, policies: Mapping[str, PreTrainedModel]) -> bool:
-        """Try each head once; if one cannot be read, all policies are scored by their logits, which is said."""
-        for role, policy in policies.items():
+        for name, policy in policies.items():
             with evaluating(policy), gathered(policy):
                 head = head_of(policy, self.vocabulary_size)
                 if head is None or not is_read_right(head, policy):
                     rank_zero_warn(
-                        f"the {role}'s output head is more than a linear layer with a known scale or softcap "
+                        f"the {name}'s output head is more than a linear layer with a known scale or softcap "
                         "(an adapter, say): the loss is computed from whole logits, which is right, but takes more "
                         "memory and time"
                     )

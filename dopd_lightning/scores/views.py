@@ -1,6 +1,6 @@
 """Views: the same response tokens behind different prompts.
 
-Student, teacher and reference read one response under prompts of different lengths. Prompts are padded on the left and
+The student and its sources read one response under prompts of different lengths. Prompts are padded on the left and
 responses on the right, so that a response takes the same columns, at the end, in every view, whatever side the
 tokenizer pads on; position ids count real tokens only.
 """
@@ -40,6 +40,10 @@ class Responses:
     def to(self, device: torch.device) -> Responses:
         return Responses(self.ids.to(device), self.mask.to(device))
 
+    def of_rows(self, rows: Tensor) -> Responses:
+        """Those of some rows ``(n,)`` of the batch."""
+        return Responses(self.ids[rows], self.mask[rows])
+
 
 @dataclass(frozen=True)
 class View:
@@ -49,6 +53,11 @@ class View:
     attention_mask: Tensor
     position_ids: Tensor
     response_width: int
+
+    def of_rows(self, rows: Tensor) -> View:
+        """That of some rows ``(n,)`` of the batch."""
+        ids, mask, positions = self.input_ids[rows], self.attention_mask[rows], self.position_ids[rows]
+        return View(ids, mask, positions, self.response_width)
 
 
 def padded_left(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import get_args
 
 import lightning as L
@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -21,17 +21,13 @@ from dopd_lightning.data import Example, Verifier, get_verifier
 from dopd_lightning.divergence import Divergence, Reduction
 from dopd_lightning.errors import ConfigError, check_choice, check_range
 from dopd_lightning.fusion import FusionRule, pairs_of
-from dopd_lightning.policies import (
-    Reference,
-    check_same_tokenizer,
-    shared_vocabulary_size,
-    tokenizer_of,
-)
+from dopd_lightning.policies import check_same_tokenizer, shared_vocabulary_size, tokenizer_of
 from dopd_lightning.rollout import Engine, Rollout
+from dopd_lightning.sources import Base, Snapshot, Source, Student
 
 QUANTIZED_STUDENT = (
     "student.quantization: quantized weights cannot learn; load the student whole, or adapters on a base in bfloat16 "
-    "(student=lora student.dtype=bfloat16); quantization is for teacher and reference"
+    "(student=lora student.dtype=bfloat16); quantization is for sources"
 )
 
 
@@ -85,15 +81,23 @@ def check_settings(
     check_sampled_support((how for _, how in pairs_of(fusion)), rollout, loss_temperature)
 
 
-def check_teacher_given(teacher: object, fusion: FusionRule, rollout: Rollout) -> None:
-    """Refuse a missing teacher; this needs no model loaded.
+def check_sources_given(names: Container[str], fusion: FusionRule, rollout: Rollout) -> None:
+    """Refuse a source that is missing; this needs no model loaded.
+
+    Args:
+        names: of the sources that there are.
+        fusion: names those that it needs.
+        rollout: may have the teacher write.
 
     Raises:
-        ConfigError: if there is none, but the fusion rule or the rollout needs one.
+        ConfigError: naming the source, and who needs it.
     """
-    for who, needs in (("fusion rule", "teacher" in fusion.needs), ("rollout", rollout.needs_teacher)):
-        if teacher is None and needs:
-            raise ConfigError(f"teacher: there is none, but the {who} needs one; give a model, or choose another {who}")
+    needed = [("fusion rule", name) for name in sorted(fusion.needs)]
+    needed += [("rollout", "teacher")] if rollout.needs_teacher else []
+    for who, name in needed:
+        if name not in names:
+            key = name if name in ("teacher", "reference") else f"sources.{name}"
+            raise ConfigError(f"{key}: there is none, but the {who} needs one; give a model, or choose another {who}")
 
 
 def check_sampled_support(divergences: Iterable[Divergence], rollout: Rollout, loss_temperature: float) -> None:
@@ -191,18 +195,18 @@ def _check_two_models(role: str, policy: PreTrainedModel, other: str, other_poli
         )
 
 
-def check_shared_weights(student: PreTrainedModel, teacher: PreTrainedModel | None, reference: Reference) -> None:
-    """Refuse weights of the student's that would be frozen with a source; to be called before the teacher is.
+def check_shared_weights(student: PreTrainedModel, sources: Mapping[str, Source]) -> None:
+    """Refuse weights of the student's that would be frozen with a source; to be called before sources are attached.
 
     Raises:
         ConfigError: naming the source and such a weight, or that no weight of the student learns.
     """
     names = {id(weight): name for name, weight in student.named_parameters()}
-    of_teacher = [] if teacher is None or teacher is student else [*teacher.parameters()]
-    learning = {"teacher": [weight for weight in of_teacher if weight.requires_grad], "reference": reference.froze}
-    for role, weights in learning.items():
+    for role, source in sources.items():
+        models = [model for model in source.given if model is not student]  # which is another mistake
+        weights = [weight for model in models for weight in model.parameters() if weight.requires_grad]
         shared = [names[id(weight)] for weight in weights if id(weight) in names]
-        if shared and reference.weights is not student:
+        if shared:
             more = f" and {len(shared) - 1} more" if shared[1:] else ""
             raise ConfigError(
                 f"{role}: it shares weights with the student ({shared[0]}{more}), which would be frozen with it and "
@@ -212,18 +216,24 @@ def check_shared_weights(student: PreTrainedModel, teacher: PreTrainedModel | No
         raise ConfigError("student: all of its weights are frozen (requires_grad=False), so that nothing would learn")
 
 
-def check_two_sources(teacher: PreTrainedModel | None, reference: Reference, student: PreTrainedModel) -> None:
-    """Refuse the student's base as teacher beside a snapshot of the student: with new adapters, they are one policy.
+def check_bases(student: PreTrainedModel, sources: Mapping[str, Source]) -> None:
+    """Refuse the student's base as a source beside a snapshot of the student: with new adapters, they are one policy.
 
     Raises:
         ConfigError: naming both.
     """
-    shared = set() if teacher is None else {*teacher.parameters()} & {*student.parameters()}
-    if shared and reference.kind == "snapshot":
-        raise ConfigError(
-            "reference.kind: 'snapshot' is the student before training, and so is the teacher, its base: their gap "
-            "is 0 at every token; choose another reference or teacher"
-        )
+    own = {*student.parameters()}
+    bases = [name for name, source in sources.items() if isinstance(source, Base) or _shares(source, own)]
+    for name, source in sources.items():
+        if bases and type(source) is Snapshot:
+            raise ConfigError(
+                f"{name}: a snapshot is the student before training, and so is the {bases[0]}, its base: their gap is "
+                "0 at every token; choose another of the two"
+            )
+
+
+def _shares(source: Source, weights: set[nn.Parameter]) -> bool:
+    return any(weight in weights for model in source.given for weight in model.parameters())
 
 
 def room_for_prompt(configs: Mapping[str, PreTrainedConfig], rollout: Rollout, engine: Engine) -> int:
@@ -251,7 +261,7 @@ def room_for_prompt(configs: Mapping[str, PreTrainedConfig], rollout: Rollout, e
     return room
 
 
-def check_trainer(trainer: L.Trainer, reduction: str, reference: Reference) -> None:
+def check_trainer(trainer: L.Trainer, reduction: str, sources: Iterable[Source]) -> None:
     """Refuse flags of the Trainer under which the method would silently be another.
 
     Raises:
@@ -274,7 +284,7 @@ def check_trainer(trainer: L.Trainer, reduction: str, reference: Reference) -> N
     changes = [each for each in trainer.callbacks if isinstance(each, GradientAccumulationScheduler)]  # type: ignore[attr-defined]
     accumulate = max([trainer.accumulate_grad_batches, *(max(each.scheduling.values()) for each in changes)])
     check_reduction(reduction, accumulate)
-    for weight in reference.averages:
+    for weight in (weight for source in sources for weight in source.averages):
         check_average(weight.dtype)
 
 
@@ -348,18 +358,20 @@ def check_same_parameters(expected: Mapping[str, Tensor], found: Mapping[str, Te
         here, there = (tuple(state[name].shape) if name in state else "missing" for state in (expected, found))
         if here != there:
             raise ConfigError(
-                f"ckpt_path: the checkpoint is of another student or reference: {name} is {there} in it and {here} "
-                "in this configuration; use the student, the reference kind and the fields it was trained with"
+                f"ckpt_path: the checkpoint is of another student or source: {name} is {there} in it and {here} "
+                "in this configuration; use the student, the sources and the fields it was trained with"
             )
 
 
-def warn_without_privileged_text(examples: Sequence[Example], reference: Reference, fusion: FusionRule) -> bool:
-    """Say, and return, that a batch shows a reference that is the student nothing that the student does not see."""
-    student_is_source = reference.kind == "student" and "reference" in fusion.needs
-    if not examples or not student_is_source or any(example.get("privileged") for example in examples):
+def warn_without_privileged_text(
+    examples: Sequence[Example], sources: Mapping[str, Source], fusion: FusionRule
+) -> bool:
+    """Say, and return, that a batch shows a source that is the student nothing that the student does not see."""
+    own = [name for name, source in sources.items() if name in fusion.needs and isinstance(source, Student)]
+    if not examples or not own or any(example.get("privileged") for example in examples):
         return False
     rank_zero_warn(
-        "a batch has no privileged text: the reference is then the student under the student's own prompt, and the "
-        "gap is not the paper's. Add `privileged` to the data, or choose another reference (snapshot, ema, model)."
+        f"a batch has no privileged text: the {own[0]} is then the student under the student's own prompt, and the "
+        "gap is not the paper's. Add `privileged` to the data, or choose another source (snapshot, ema, a model)."
     )
     return True

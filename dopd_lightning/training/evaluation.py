@@ -12,10 +12,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.data import Example, Verifier, examples_of
 from dopd_lightning.distributed.sharding import gathered
-from dopd_lightning.errors import ConfigError, check_choice
+from dopd_lightning.errors import ConfigError
 from dopd_lightning.policies import evaluating
 from dopd_lightning.record.metrics import Accuracy
 from dopd_lightning.rollout import Engine, Rollout, Sampling, TransformersEngine
+from dopd_lightning.sources import OnePolicy
 from dopd_lightning.training.privileged import PrivilegedAccess
 from dopd_lightning.training.readings import Readings
 
@@ -24,7 +25,7 @@ class Evaluation(L.LightningModule):
     """Validation, testing and prediction; what it reads of the module is declared here."""
 
     student: PreTrainedModel
-    teacher: PreTrainedModel | None
+    sources: nn.ModuleDict
     rollout: Rollout
     engine: Engine
     tokenizer: PreTrainedTokenizerBase
@@ -64,7 +65,7 @@ class Evaluation(L.LightningModule):
         """One response of the policy to each prompt, in eval mode; the student's by its engine."""
         engine: Engine = self.engine if policy is self.student else TransformersEngine()
         if isinstance(engine, TransformersEngine):
-            self._readings.try_writing("student" if policy is self.student else "teacher", policy)
+            self._readings.try_writing(self._answering if policy is not self.student else "student", policy)
         return engine.generate(
             policy,
             prompts,
@@ -75,9 +76,9 @@ class Evaluation(L.LightningModule):
         ).ids
 
     def _answerer(self) -> PreTrainedModel:
-        policy = {"student": self.student, "teacher": self.teacher}[self._answering]
-        assert policy is not None, "answering_as checks"
-        return policy
+        if self._answering == "student":
+            return self.student
+        return cast(OnePolicy, self.sources[self._answering]).policy(self.student)
 
     def _gather(self) -> None:
         """For all batches of an evaluation: one process may have one more of them than another."""
@@ -91,10 +92,14 @@ class Evaluation(L.LightningModule):
 
     @contextmanager
     def answering_as(self, role: str) -> Iterator[None]:
-        """Inside, validation and testing are of this policy (``student`` or ``teacher``)."""
-        check_choice("role", role, ("student", "teacher"))
-        if role == "teacher" and self.teacher is None:
-            raise ConfigError("the teacher is to answer, but there is no teacher")
+        """Inside, validation and testing are of this policy: ``student``, or a source that is one policy."""
+        if role != "student":
+            if role not in self.sources:
+                raise ConfigError(f"the {role} is to answer, but there is no {role}")
+            if not isinstance(self.sources[role], OnePolicy):
+                raise ConfigError(
+                    f"the {role} is to answer, but it is made of several policies, and only one can write"
+                )
         before, self._answering = self._answering, role
         try:
             yield

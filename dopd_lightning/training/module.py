@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,45 +21,36 @@ from dopd_lightning.distributed.sharding import is_sharded, let_go, shard
 from dopd_lightning.divergence import Reduction
 from dopd_lightning.errors import DataError, EngineError
 from dopd_lightning.fusion import DOPD, FusionRule, Thresholds
-from dopd_lightning.policies import (
-    Reference,
-    as_reference,
-    checkpoint_activations,
-    evaluating,
-    freeze,
-    load_policy,
-    tokenizer_of,
-)
+from dopd_lightning.policies import checkpoint_activations, evaluating, load_policy, tokenizer_of
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.record.metrics import StepMetrics
-from dopd_lightning.rollout import Engine, Rollout, RolloutRequest, StudentRollout, TransformersEngine
+from dopd_lightning.rollout import Engine, Rollout, RolloutRequest, Rollouts, StudentRollout, TransformersEngine
 from dopd_lightning.rollout.ends import find_ends
 from dopd_lightning.scores import LOSS_MEMORY
 from dopd_lightning.scores.scoring import Scoring
 from dopd_lightning.scores.views import Responses, view_of
+from dopd_lightning.sources import AnySource, OnePolicy, Source, as_source, given_policies, named_sources, policies_of
 from dopd_lightning.training.consistency import (
+    check_bases,
     check_dtype_of_weights,
     check_makers,
     check_policies,
     check_sampled_support,
     check_settings,
     check_shared_weights,
-    check_teacher_given,
+    check_sources_given,
     check_trainer,
-    check_two_sources,
     room_for_prompt,
     warn_without_privileged_text,
 )
 from dopd_lightning.training.evaluation import Evaluation
 from dopd_lightning.training.non_finite import NonFiniteLossError, check_finite, check_weights
-from dopd_lightning.training.objective import Supervision, Wanted
+from dopd_lightning.training.objective import Objective, Wanted
 from dopd_lightning.training.optimizer import adamw
 from dopd_lightning.training.privileged import PrivilegedAccess
 from dopd_lightning.training.readings import Readings
 from dopd_lightning.training.resuming import Resuming
 from dopd_lightning.training.scheduler import scheduler_over
-
-ROLES = ("student", "teacher", "reference")
 
 
 class DOPDModule(Evaluation, Resuming):
@@ -67,15 +58,16 @@ class DOPDModule(Evaluation, Resuming):
 
     Args:
         student: trainable policy, loaded or by name.
-        teacher: frozen policy of the student's family, loaded or by name. ``None`` where neither the fusion rule nor
-            the rollout needs one.
-        reference: the second source: a kind (``student``, ``snapshot``, ``ema``), another causal LM, loaded or by
-            name, or a :class:`~dopd_lightning.policies.Reference`.
+        teacher: the source of this name: a frozen policy of the student's family, loaded or by name, the name of a kind
+            (``student``, ``snapshot``, ``ema``, ``base``), or any :class:`~dopd_lightning.sources.Source`. ``None``
+            where neither the fusion rule nor the rollout needs one.
+        reference: the source of this name, in the same ways.
         fusion: decides token by token who teaches, with which divergence, how strongly. The paper's routing by default.
         rollout: where responses come from. The student by default.
         engine: what writes the student's responses, in training and evaluation: transformers by default, or vLLM.
         prompt_format: how prompts and privileged text become token ids.
         privileged: which policy sees privileged text.
+        sources: further sources by name, in the same ways.
         tokenizer: the student's, loaded or by name; found by the student's name if not given.
         teacher_tokenizer: to compare with the student's; found by the teacher's name if not given.
         reference_tokenizer: likewise, where the reference is a model of its own.
@@ -100,9 +92,10 @@ class DOPDModule(Evaluation, Resuming):
     def __init__(
         self,
         student: PreTrainedModel | str | os.PathLike[str],
-        teacher: PreTrainedModel | str | os.PathLike[str] | None = None,
-        reference: Reference | PreTrainedModel | str | os.PathLike[str] = "student",
+        teacher: AnySource | None = None,
+        reference: AnySource = "student",
         *,
+        sources: Mapping[str, AnySource] | None = None,
         fusion: FusionRule | None = None,
         rollout: Rollout | None = None,
         engine: Engine | None = None,
@@ -132,25 +125,20 @@ class DOPDModule(Evaluation, Resuming):
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
 
-        check_teacher_given(teacher, self.fusion, self.rollout)
+        named = named_sources(teacher, reference, sources or {})
+        check_sources_given(named, self.fusion, self.rollout)
         self.student = load_policy(student) if isinstance(student, str | os.PathLike) else student
-        self.teacher = load_policy(teacher) if isinstance(teacher, str | os.PathLike) else teacher
-        self.reference = as_reference(reference)
-        check_shared_weights(self.student, self.teacher, self.reference)
+        self.sources = nn.ModuleDict({name: as_source(given) for name, given in named.items()})
+        check_shared_weights(self.student, self._sources)
         self.tokenizer = tokenizer_of(self.student, tokenizer)
-        policies = {"student": self.student}
-        if self.teacher is not None:
-            policies["teacher"] = self.teacher
-        if self.reference.kind == "model":
-            policies["reference"] = self.reference.policy(self.student)
+        policies = {"student": self.student, **given_policies(self._sources)}
         tokenizers = {"teacher": teacher_tokenizer, "reference": reference_tokenizer}
         self.vocabulary_size, found = check_policies(policies, self.tokenizer, tokenizers, self.fusion)
-        check_two_sources(self.teacher, self.reference, self.student)
-        if self.teacher is not None:  # not before: what is refused stays as it was given
-            freeze(self.teacher)
-        room = room_for_prompt({role: policy.config for role, policy in policies.items()}, self.rollout, self.engine)
+        check_bases(self.student, self._sources)
+        room = room_for_prompt({name: policy.config for name, policy in policies.items()}, self.rollout, self.engine)
         self.prompt_limit = min(self.prompt_format.max_tokens, room)
-        self.reference.attach(self.student)
+        for source in self._sources.values():  # not before: what is refused stays as it was given
+            source.attach(self.student)
         if activation_checkpointing:
             checkpoint_activations(self.student)
 
@@ -160,7 +148,8 @@ class DOPDModule(Evaluation, Resuming):
         self.pad_id: int = pad if pad is not None else self.eos_ids[0]
         scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
         check = partial(check_sampled_support, rollout=self.rollout, loss_temperature=loss_temperature)
-        self._supervision = Supervision(self.fusion, scoring, reduction, self.eos_ids, check)
+        self._objective = Objective(self.fusion, scoring, reduction, self.eos_ids, check)
+        self._draws = torch.Generator()
         self._readings = Readings(self.tokenizer, self.vocabulary_size, room + self.rollout.sampling.max_new_tokens)
         self._is_finite = False
         self._wanted: tuple[int, int | None] | None = None
@@ -170,6 +159,21 @@ class DOPDModule(Evaluation, Resuming):
         self._micro_batches = 0  # of the step under way
         self.train()
 
+    @property
+    def _sources(self) -> dict[str, Source]:
+        return {name: cast(Source, source) for name, source in self.sources.items()}
+
+    @property
+    def teacher(self) -> PreTrainedModel | None:
+        """The policy of the source of this name, if there is one and it has one policy."""
+        source = self._sources.get("teacher")
+        return source.policy(self.student) if isinstance(source, OnePolicy) else None
+
+    @property
+    def reference(self) -> Source:
+        """The source of this name."""
+        return self._sources["reference"]
+
     # ------------------------------------------------------------------------------------------------ training
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
@@ -178,8 +182,10 @@ class DOPDModule(Evaluation, Resuming):
             examples = examples_of(batch)
             if not examples and number_of_processes() == 1:
                 raise DataError("batch: there is no example in it; only one of several processes may have none")
-            prompts = {role: self._prompts(examples, role) for role in ROLES}
-        self._warned = self._warned or warn_without_privileged_text(examples, self.reference, self.fusion)
+            for source in self._sources.values():
+                source.check(examples)
+            prompts = self._all_prompts(examples)
+        self._warned = self._warned or warn_without_privileged_text(examples, self._sources, self.fusion)
         if self._trainer is not None and batch_idx % self.trainer.accumulate_grad_batches == 0:
             # Lightning zeroes the gradient here: of a step that was broken off, nothing is to be left.
             self._step_metrics, self._micro_batches = StepMetrics(), 0
@@ -225,7 +231,7 @@ class DOPDModule(Evaluation, Resuming):
                 responses if not given.
         """
         with evaluating(self.student):
-            prompts = {role: self._prompts(examples, role) for role in ROLES}
+            prompts = self._all_prompts(examples)
             self._synchronise()
             written = self._write(self.student, prompts["student"], self.rollout.sampling)
             _, record = self._supervise(examples, prompts, written, (alternatives, None), thresholds)
@@ -241,31 +247,46 @@ class DOPDModule(Evaluation, Resuming):
         thresholds: Thresholds | None = None,
     ) -> tuple[Tensor, TokenRecord]:
         """Loss and record of what was written: as many responses to each example, one after the other."""
-        policies = self._policies()
-        for role, policy in policies.items():
-            self._readings.try_scoring(role, policy)
+        used = {name: source for name, source in self._sources.items() if name in self.fusion.needs}
+        policies = {"student": self.student, **policies_of(used, self.student)}
+        for name, policy in policies.items():
+            self._readings.try_scoring(name, policy)
         each = len(written) // len(examples) if examples else 1
+        group = torch.arange(len(examples), device=self.device).repeat_interleave(each)
         responses = Responses.from_lists(written, self.pad_id).to(self.device)
+        rollouts = Rollouts([example for example in examples for _ in range(each)], group, responses)
         views = {
-            role: view_of([prompt for prompt in prompts[role] for _ in range(each)], responses, self.pad_id)
-            for role in ROLES
+            name: view_of([prompt for prompt in prompts[name] for _ in range(each)], responses, self.pad_id)
+            for name in ("student", *used)
         }
         rows = None if wanted is None else Wanted(range(len(written))[::each][: wanted[1]], wanted[0])
-        loss, record = self._supervision(policies, views, responses, rows, thresholds)
+        loss, record = self._objective(self.student, used, views, rollouts, rows, thresholds)
         for policy in policies.values():
             if policy is not self.student:  # whose backward pass is still to come
                 let_go(policy)
         ended = [bool(response) and response[-1] in self.eos_ids for response in written]
-        return loss, replace(
-            record,
-            ended=torch.tensor(ended, dtype=torch.bool, device=self.device),
-            examples=[example for example in examples for _ in range(each)],
-        )
+        ended_at_all = torch.tensor(ended, dtype=torch.bool, device=self.device)
+        return loss, replace(record, ended=ended_at_all, examples=rollouts.examples)
 
-    def _prompts(self, examples: Sequence[Example], role: str) -> list[list[int]]:
-        """Token ids of each example's prompt as the policy in this role sees it."""
-        probability = getattr(self.privileged, role)
-        return [self._token_ids(example, privileged=torch.rand(()).item() < probability) for example in examples]
+    def _all_prompts(self, examples: Sequence[Example]) -> dict[str, list[list[int]]]:
+        """Token ids of each example's prompt, as the student and each source see it."""
+        names = dict.fromkeys(("student", "teacher", "reference", *self.sources))
+        return {name: self._prompts(examples, name) for name in names}
+
+    def _prompts(self, examples: Sequence[Example], name: str) -> list[list[int]]:
+        """Token ids of each example's prompt, as the policy of this name sees it.
+
+        Whether further sources are shown privileged text is drawn by a generator of their own: with them, all else is
+        drawn as without.
+        """
+        shown, generator = getattr(self.privileged, name, None), None
+        if shown is None:
+            own = self._sources[name].shown
+            shown, generator = 1.0 if own is None else own, self._draws
+        return [
+            self._token_ids(example, privileged=torch.rand((), generator=generator).item() < shown)
+            for example in examples
+        ]
 
     def _token_ids(self, example: Example, *, privileged: bool) -> list[int]:
         """Token ids of a prompt within the limit: nothing is ever cut, so that every policy sees all of it."""
@@ -301,12 +322,6 @@ class DOPDModule(Evaluation, Resuming):
         with evaluating(self.student):
             return self.rollout(request)
 
-    def _policies(self) -> dict[str, PreTrainedModel]:
-        """The student, and the sources that the fusion rule has a use for."""
-        sources = {"teacher": self.teacher, "reference": self.reference.policy(self.student)}
-        used = {role: policy for role, policy in sources.items() if policy is not None and role in self.fusion.needs}
-        return {"student": self.student, **used}
-
     def _log_step(self, loss: Tensor, record: TokenRecord) -> None:
         if self._trainer is None:  # a bare loop: nobody to log to
             return
@@ -338,9 +353,8 @@ class DOPDModule(Evaluation, Resuming):
         if mesh is None:
             return
         self.strict_loading = False  # it would miss the frozen sources; on_load_checkpoint misses what is the student's
-        policies = {"student": self.student, "teacher": self.teacher, "reference": self.reference.policy(self.student)}
-        for policy in policies.values():
-            if policy is not None and not is_sharded(policy):
+        for policy in (self.student, *policies_of(self._sources, self.student).values()):
+            if not is_sharded(policy):
                 shard(policy, mesh["data_parallel"])
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
@@ -349,27 +363,27 @@ class DOPDModule(Evaluation, Resuming):
         (``precision=bf16-true`` would convert all. A snapshot or average follows the student that it is of.)
         """
         device, *_ = torch._C._nn._parse_to(*args, **kwargs)
-        names = ("teacher", "reference") if self.reference.kind == "model" else ("teacher",)
-        frozen = {name: self._modules.pop(name) for name in names if name in self._modules}
+        every = dict(self.sources.items())
+        for name, source in self._sources.items():
+            if source.keeps_dtype:
+                del self.sources[name]
         try:
             super().to(*args, **kwargs)
         finally:
-            self._modules.update(frozen)
-        for source in frozen.values():
-            if source is not None:
-                source.to(device=device)
+            frozen = [source for name, source in every.items() if name not in self.sources]
+            self.sources = nn.ModuleDict(every)  # in the order that they had
+        for module in frozen:
+            module.to(device=device)
         return self
 
     def train(self, mode: bool = True) -> DOPDModule:
         """Set the student's mode; the sources stay in eval mode whatever is asked."""
         super().train(mode)
-        for source in (self.teacher, self.reference):
-            if source is not None:
-                source.eval()
+        self.sources.eval()
         return self
 
     def on_fit_start(self) -> None:
-        check_trainer(self.trainer, self.reduction, self.reference)
+        check_trainer(self.trainer, self.reduction, self._sources.values())
         check_dtype_of_weights(self.trainer.optimizers)
         self._is_finite = False
         # from_pretrained returns eval mode, and fit does not call train(). The sources are in eval mode on purpose.
@@ -377,6 +391,7 @@ class DOPDModule(Evaluation, Resuming):
         warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
         if self.global_rank > 0:  # all processes were seeded alike, and would sample alike
             torch.manual_seed(torch.initial_seed() + self.global_rank)
+        self._draws.manual_seed(torch.initial_seed())
 
     def configure_optimizers(self) -> Any:
         optimizer = self._make_optimizer([p for p in self.student.parameters() if p.requires_grad])
@@ -405,4 +420,5 @@ class DOPDModule(Evaluation, Resuming):
         learned = ((name, weight) for name, weight in self.student.named_parameters() if weight.requires_grad)
         check_weights(learned, f"after step {self.global_step}")
         self._engine_is_behind = True
-        self.reference.update(self.student)
+        for source in self._sources.values():
+            source.update(self.student)

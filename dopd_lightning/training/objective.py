@@ -12,8 +12,9 @@ from dopd_lightning.divergence import Divergence, Reduction, loss_of
 from dopd_lightning.fusion import FusionRule, Thresholds, TokenStatistics, tables_of
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.record.details import token_details
-from dopd_lightning.scores.scoring import Scoring
-from dopd_lightning.scores.views import Responses, View
+from dopd_lightning.rollout import Rollouts
+from dopd_lightning.scores import Scoring, View
+from dopd_lightning.sources import Reading, Source, policies_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Wanted:
     alternatives: int
 
 
-class Supervision:
+class Objective:
     """StateScores the responses by each policy, fuses, and reduces to the loss (paper's total objective).
 
     Args:
@@ -48,31 +49,38 @@ class Supervision:
 
     def __call__(
         self,
-        policies: Mapping[str, PreTrainedModel],
+        student: PreTrainedModel,
+        sources: Mapping[str, Source],
         views: Mapping[str, View],
-        responses: Responses,
+        rollouts: Rollouts,
         wanted: Wanted | None = None,
         thresholds: Thresholds | None = None,
     ) -> tuple[Tensor, TokenRecord]:
         """The loss, a scalar with the student's graph, and the record, detached.
 
         Args:
-            policies: by role; the student, and the sources that the rule needs.
-            views: what each role reads.
-            responses: ``(batch, response)``.
+            student: the policy that learns.
+            sources: by name, those that the rule needs.
+            views: what the student and each source read, by name.
+            rollouts: the student's responses.
             wanted: details.
             thresholds: for a rule that routes, instead of means over these responses.
         """
-        sources = self.scoring(policies, views, responses, self.tables)
-        student = sources.pop("student")
-        teacher, reference = sources.get("teacher"), sources.get("reference")
-        statistics = TokenStatistics(responses.mask, responses.ids, student, sources, thresholds, self.end_ids)
+        responses, tables = rollouts.responses, self.tables
+        self.scoring.try_heads({"student": student, **policies_of(sources, student)})
+        of_student = self.scoring(student, views["student"], responses, tables.get("student", 0), learns=True)
+        of_sources = {
+            name: source.scores(student, Reading(rollouts, views[name], self.scoring, tables.get(name, 0)))
+            for name, source in sources.items()
+        }
+        teacher, reference = of_sources.get("teacher"), of_sources.get("reference")
+        statistics = TokenStatistics(responses.mask, responses.ids, of_student, of_sources, thresholds, self.end_ids)
         supervision = self.fusion(statistics)
         self.check([term.divergence for term in supervision.terms])
-        loss, per_token = loss_of(student, sources, supervision.terms, self.reduction)
+        loss, per_token = loss_of(of_student, of_sources, supervision.terms, self.reduction)
         details = None
         if wanted is not None:
-            details = token_details(student, sources, responses.mask, wanted.rollouts, wanted.alternatives)
+            details = token_details(of_student, of_sources, responses.mask, wanted.rollouts, wanted.alternatives)
         return loss, TokenRecord(
             response_ids=responses.ids,
             mask=responses.mask,

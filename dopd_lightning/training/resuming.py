@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 
 from dopd_lightning.distributed.processes import gathered_objects
 from dopd_lightning.distributed.random_state import random_state, set_random_state
-from dopd_lightning.policies import Reference
+from dopd_lightning.moved import current_names
 from dopd_lightning.record.metrics import RegimeCounts
+from dopd_lightning.sources import Source
 from dopd_lightning.training.checkpoints import go_on_in_data, mend_progress
 from dopd_lightning.training.consistency import check_same_parameters
 
@@ -23,7 +24,8 @@ class Resuming(L.LightningModule):
     """Saves what learns and what is random; what it reads of the module is declared here."""
 
     student: PreTrainedModel
-    reference: Reference
+    sources: nn.ModuleDict
+    _draws: torch.Generator
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +38,8 @@ class Resuming(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a run that goes on needs besides: each process's random state, and what was counted so far."""
         checkpoint["regime_counts"] = self.regime_counts.counts.tolist()
-        checkpoint["random_states"] = gathered_objects(random_state(self.device))
+        own = random_state(self.device) | {"sources": self._draws.get_state()}
+        checkpoint["random_states"] = gathered_objects(own)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the checkpoint is of this student, and mend what Lightning would go on from wrongly.
@@ -45,6 +48,7 @@ class Resuming(L.LightningModule):
             ConfigError: naming a parameter that is missing, foreign or of another shape.
         """
         if "state_dict" in checkpoint:  # FSDP2 has loaded it already, and taken it out
+            checkpoint["state_dict"] = current_names(checkpoint["state_dict"])
             check_same_parameters(self.state_dict(), checkpoint["state_dict"])
         mend_progress(checkpoint)
         self._engine_is_behind = True
@@ -61,7 +65,10 @@ class Resuming(L.LightningModule):
         if states is None or self.trainer.ckpt_path is None:
             return
         if len(states) == self.trainer.world_size:
-            set_random_state(states[self.global_rank], self.device)
+            own = states[self.global_rank]
+            set_random_state(own, self.device)
+            if "sources" in own:
+                self._draws.set_state(own["sources"])
         else:  # nobody's to go on from; what the step began with must not be drawn again
             torch.manual_seed(torch.initial_seed() + self.trainer.world_size * self.global_step)
             rank_zero_warn(
@@ -73,11 +80,16 @@ class Resuming(L.LightningModule):
 def _is_left_out(module: nn.Module) -> Callable[[str], bool]:
     """Whether a name in the state dict is never saved: frozen sources, and what is frozen of the student (a base)."""
     assert isinstance(module, Resuming)
-    sources = ("teacher.",) if module.reference.learns else ("teacher.", "reference.")
     weights = module.student.named_parameters(prefix="student", remove_duplicate=False)
     frozen = {name for name, weight in weights if not weight.requires_grad}
-    frozen |= {name.replace("student.", "reference.weights.", 1) for name in frozen}  # which an average shares
-    return lambda name: name.startswith(sources) or name in frozen
+
+    def is_left_out(name: str) -> bool:
+        if not name.startswith("sources."):
+            return name in frozen
+        _, source, rest = name.split(".", 2)
+        return not cast(Source, module.sources[source]).saves(rest)
+
+    return is_left_out
 
 
 def _leave_out(module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Mapping[str, Any]) -> None:

@@ -96,11 +96,22 @@ def test_a_checkpoint_of_before_values_were_resolved_is_gone_on_from(fitted, con
     path = whole / "checkpoints" / "step=7.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["config"] = OmegaConf.to_container(configured(*arguments, bare=True), resolve=False)
-    assert checkpoint["config"]["optimizer"]["lr"] == "${default:optimizer.adamw.lr}"
+    assert checkpoint["config"]["optimizer"]["lr"] == "${default:training.optimizer.adamw.lr}"
+    _with_earlier_targets(checkpoint["config"])
     torch.save(checkpoint, path)
     assert_same_end(fitted("end", ckpt_path(whole, 7), "optimizer.lr=5e-6"), whole)
     with pytest.raises(ConfigError, match=r"optimizer.lr: 6e-06, but the checkpoint's run had 5e-06"):
         fitted("other", ckpt_path(whole, 7), "optimizer.lr=6e-6")
+
+
+def _with_earlier_targets(config):
+    """Have classes where they were before, and keys that are new absent."""
+    config["module"]["_target_"] = "dopd_lightning.module.DOPDModule"
+    config["privileged"]["_target_"] = "dopd_lightning.privileged.PrivilegedAccess"
+    config["optimizer"]["_target_"] = "dopd_lightning.optimizer.adamw"
+    config["optimizer"]["lr"] = "${default:optimizer.adamw.lr}"
+    config["reference"]["_target_"] = "dopd_lightning.policies.Reference"
+    del config["sources"], config["fusion"]["teacher"], config["fusion"]["reference"]
 
 
 def test_at_the_end_of_its_run_it_says_that_nothing_is_left_to_train(fitted, caplog):
@@ -142,7 +153,7 @@ def _write_odd_files(folder: Path) -> dict[str, str]:
         "without_optimizer": "'optimizer_states' is missing, or",
         "without_loops": "'loops' is missing, or",
         "nan": "not finite",
-        "other_model": "of another student or reference",
+        "other_model": "of another student or source",
         "empty": r"not all of one \(0 bytes\)",
         "folder": "is no regular file",
         "pipe": "is no regular file",
@@ -160,7 +171,7 @@ def test_auto_passes_over_odd_files_with_a_line_each(fitted, caplog):
     assert len(lines) == len(said)
     for name, reason in said.items():
         assert [line for line in lines if re.search(rf"{name}\.ckpt.*{reason}", line)], name
-    with pytest.raises(ConfigError, match="of another student or reference"):
+    with pytest.raises(ConfigError, match="of another student or source"):
         fitted("explicit", f"ckpt_path={folder}/other_model.ckpt")
 
 

@@ -85,9 +85,19 @@ def needs(choice, models, lines, folder):
         **{f"teacher/study{size}": [f"teacher.name={models}/teacher"] for size in ("", "_small")},
         "teacher/base": ["student=lora"],
         "teacher/none": ["fusion=data"],
+        "reference/base": ["student=lora"],
+        "sources/base": ["student=lora"],
+        **{
+            f"{role}/{kind}": members(role, models)
+            for role in ("teacher", "reference")
+            for kind in ("ensemble", "by_domain")
+        },
         "fusion/data": ["rollout=dataset"],
         "method/static": ["fusion=data"],
         "reference/model": [f"reference.model.name={models}/other"],
+        "source/policy": [f"sources.maths.name={models}/other"],
+        "source/base": ["student=lora"],
+        **{f"source/{kind}": members("sources.maths", models) for kind in ("ensemble", "by_domain")},
         "data/hub": ["data.train.path=json", f"data.train.data_files={lines}", "data.train.split='train[:2]'"],
         "data/reasoning_gym": SMALL_SUMS,
         "privilege/writer/local": [f"privilege.writer.name={models}/student"],
@@ -97,6 +107,15 @@ def needs(choice, models, lines, folder):
         "experiment/quickstart_student": [*QUICKSTART, f"student.tokenizer={models}/student"],
     }
     return own.get(choice, [])
+
+
+def members(role, models):
+    """Two members of a source that is made of several."""
+    return [
+        word
+        for name in ("student", "other")
+        for word in (f"+source@{role}.members.{name}=policy", f"{role}.members.{name}.name={models}/{name}")
+    ]
 
 
 def _group_and_name(choice):
@@ -119,6 +138,8 @@ def chosen(configured, models, lines, tmp_path):
         words, sets, bare = [], ("train",), False
         for choice in choices:
             group, name = _group_and_name(choice)
+            if group == "source":  # which is a node of a group beside it
+                group, name = "+source@sources.maths", name
             words += [f"{'+' if group in ('debug', 'experiment') else ''}{group}={name}"]
             words += needs(choice, models, lines, tmp_path)
             if group == "experiment":
@@ -133,7 +154,9 @@ def chosen(configured, models, lines, tmp_path):
 
 def test_the_groups_are_those_of_the_method_and_of_lightning():
     expected = "callbacks data debug engine experiment fusion hydra logger method optimizer paths precision privilege "
-    assert [*(expected + "reference rollout scheduler strategy student teacher trainer").split()] == GROUPS
+    assert [
+        *(expected + "reference rollout scheduler source sources strategy student teacher trainer").split()
+    ] == GROUPS
 
 
 @pytest.mark.parametrize("choices", _rows(), ids=" ".join)

@@ -132,7 +132,7 @@ def test_the_log_says_which_fields_are_used(file: Path, caplog: pytest.LogCaptur
     assert examples[0] == {"prompt": chat[:1], "completion": "2", "id": 1}
     (line,) = caplog.messages
     assert line.endswith(
-        "train.jsonl, 2 examples: with prompt, completion; used by nothing but a verifier: 'id', 'level'"
+        "train.jsonl, 2 examples: with prompt, completion; left to a verifier or a source: 'id', 'level'"
     )
 
 

@@ -92,7 +92,7 @@ def test_of_an_average_only_adapters_are_in_a_checkpoint_and_a_run_goes_on_from_
     torch.manual_seed(0)
     fit(of(), [examples]).save_checkpoint(path)
     names = torch.load(path, weights_only=True)["state_dict"]
-    assert {name.split(".")[0] for name in names} == {"student", "reference"}
+    assert {name.split(".")[0] for name in names} == {"student", "sources"}
     assert all("lora_" in name for name in names)
     resumed = of()
     fit(resumed, [examples], ckpt_path=path, max_epochs=2)
@@ -119,5 +119,5 @@ def test_what_is_shared_stays_so_when_the_module_moves(make_module, models):
 
 def test_the_base_as_teacher_beside_a_snapshot_of_the_same_is_refused(make_module, models):
     student = load_lora_policy(models / "student", r=2)
-    with pytest.raises(ConfigError, match=r"reference\.kind: 'snapshot' is the student before training"):
+    with pytest.raises(ConfigError, match="reference: a snapshot is the student before training"):
         make_module(student, base_of(student), "snapshot")

@@ -33,7 +33,7 @@ def test_frozen_sources_are_not_in_it_and_a_reference_that_learns_is(make_module
     module = make_module(reference=make_policy(2) if kind == "model" else kind)
     checkpoint = load(save(module, [examples]))
     rooms = {name.split(".")[0] for name in checkpoint["state_dict"]}
-    assert rooms == {"student"} | ({"reference"} if kind == "ema" else set())
+    assert rooms == {"student"} | ({"sources"} if kind == "ema" else set())
     for name, value in module.student.state_dict().items():
         assert torch.equal(checkpoint["state_dict"][f"student.{name}"], value)
     (state,) = checkpoint["optimizer_states"]
@@ -89,7 +89,7 @@ def test_a_run_that_goes_on_ends_like_one_that_never_stopped(
 )
 def test_a_checkpoint_of_another_student_is_refused(make_module, make_policy, save, fit, examples, fields, parameter):
     path = save(make_module(), [examples])
-    with pytest.raises(ConfigError, match=f"another student or reference: {parameter}"):
+    with pytest.raises(ConfigError, match=f"another student or source: {parameter}"):
         fit(make_module(make_policy(0, **fields)), [examples], ckpt_path=path)
 
 

@@ -15,9 +15,9 @@ from dopd_lightning.distributed.sharding import FullyShardedStrategy
 from dopd_lightning.divergence import Divergence, Term
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD, Data, Reference, Supervision, Teacher
-from dopd_lightning.policies import Reference as ReferencePolicy
 from dopd_lightning.policies import load_policy, new_tokenizer
 from dopd_lightning.rollout import DatasetRollout, MixedRollout, StudentRollout, TeacherRollout
+from dopd_lightning.sources import Policy
 from dopd_lightning.training.consistency import check_trainer
 from dopd_lightning.training.module import DOPDModule
 from dopd_lightning.training.privileged import PrivilegedAccess
@@ -68,7 +68,7 @@ def test_names_are_loaded_with_the_tokenizers_found_there(make_policy, tokenizer
     student, teacher, other = (save(make_policy(n), tokenizer, tmp_path / str(n)) for n in range(3))
     module = DOPDModule(student, teacher, reference=Path(other))
     assert module.tokenizer.get_vocab() == tokenizer.get_vocab()
-    assert module.reference.kind == "model"
+    assert module.reference.weights.name_or_path == other
 
 
 def test_another_tokenizer_found_by_name_is_refused(make, make_policy, tmp_path):
@@ -118,7 +118,7 @@ def test_one_model_in_two_roles_is_refused(make, make_policy):
     with pytest.raises(ConfigError, match="teacher: it is the same model object as the student"):
         make(policy, policy)
     with pytest.raises(ConfigError, match=r"reference: it is the same model as the teacher .* choose another model"):
-        make(policy, teacher, ReferencePolicy("model", teacher))
+        make(policy, teacher, Policy(teacher))
 
 
 def test_teacher_and_reference_of_the_same_weights_are_refused(make, make_policy, tokenizer, tmp_path):
@@ -238,4 +238,4 @@ def test_processes_that_share_the_work_of_one_are_refused(monkeypatch, strategy,
     trainer = SimpleNamespace(strategy=strategy(), world_size=2, accumulate_grad_batches=1, callbacks=[])
     refused = pytest.raises(ConfigError, match=r"ModelParallelStrategy counts 2 processes as 1 .*FullyShardedStrategy")
     with refused if copies == 1 else nullcontext():
-        check_trainer(trainer, "rollout", ReferencePolicy("student"))
+        check_trainer(trainer, "rollout", [])

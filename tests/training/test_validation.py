@@ -11,6 +11,7 @@ from dopd_lightning.data import PromptFormat, collate
 from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.fusion import Data
 from dopd_lightning.rollout import DatasetRollout, Sampling, generate
+from dopd_lightning.sources import Ensemble
 from dopd_lightning.training.module import DOPDModule
 from dopd_lightning.training.privileged import PrivilegedAccess
 
@@ -103,7 +104,7 @@ def test_the_student_answers_again_afterwards_even_after_an_exception(make_modul
 def test_who_cannot_answer(make_module, make_policy, tokenizer):
     alone = DOPDModule(make_policy(), fusion=Data(), rollout=DatasetRollout(), tokenizer=tokenizer)
     for module, role, message in (
-        (make_module(), "reference", "role: 'reference' is not one of student, teacher"),
+        (make_module(teacher=Ensemble({"one": make_policy(1)})), "teacher", "it is made of several policies"),
         (alone, "teacher", "there is no teacher"),
     ):
         with pytest.raises(ConfigError, match=message), module.answering_as(role):

@@ -1,0 +1,44 @@
+"""Sources of supervision, by kind: each reads the student's responses behind prompts of its own, and scores them."""
+
+from dopd_lightning.sources.base import Base
+from dopd_lightning.sources.by_domain import ByDomain
+from dopd_lightning.sources.ema import Ema
+from dopd_lightning.sources.ensemble import Ensemble
+from dopd_lightning.sources.named import (
+    KINDS,
+    AnySource,
+    as_source,
+    given_policies,
+    load_source,
+    named_sources,
+    policies_of,
+)
+from dopd_lightning.sources.policy import Policy
+from dopd_lightning.sources.reference import REFERENCE_KINDS, Reference
+from dopd_lightning.sources.several import Several
+from dopd_lightning.sources.snapshot import Snapshot
+from dopd_lightning.sources.source import OnePolicy, Reading, Source
+from dopd_lightning.sources.student import Student
+
+__all__ = [
+    "KINDS",
+    "REFERENCE_KINDS",
+    "AnySource",
+    "Base",
+    "ByDomain",
+    "Ema",
+    "Ensemble",
+    "OnePolicy",
+    "Policy",
+    "Reading",
+    "Reference",
+    "Several",
+    "Snapshot",
+    "Source",
+    "Student",
+    "as_source",
+    "given_policies",
+    "load_source",
+    "named_sources",
+    "policies_of",
+]

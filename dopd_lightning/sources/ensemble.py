@@ -1,0 +1,49 @@
+"""Several sources as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from transformers import PreTrainedModel
+
+from dopd_lightning.errors import ConfigError
+from dopd_lightning.scores import Scores, pooled
+from dopd_lightning.scores.pooling import check_weights
+from dopd_lightning.sources.several import Several
+from dopd_lightning.sources.source import Reading, Source
+
+
+class Ensemble(Several):
+    """A pool of sources, each of which scores every response.
+
+    Args:
+        members: by name: sources, or causal language models.
+        weights: by member; they sum to 1, and are equal if not given. Of a linear pool they are at least 0; a negative
+            one of a log-linear pool extrapolates away from its member (ExOPD, arXiv 2602.12125).
+        geometric: whether the pool is log-linear, ``Π p_i^w_i``, instead of ``Σ w_i p_i``.
+        shown: probability, for each example, that the members see privileged text.
+
+    Raises:
+        ConfigError: for names that differ, or weights out of range.
+    """
+
+    def __init__(
+        self,
+        members: Mapping[str, Source | PreTrainedModel],
+        weights: Mapping[str, float] | None = None,
+        geometric: bool = False,
+        shown: float | None = None,
+    ) -> None:
+        super().__init__(members, shown)
+        self.weights = dict.fromkeys(members, 1 / len(members)) if weights is None else dict(weights)
+        if self.weights.keys() != set(members):
+            raise ConfigError(
+                f"weights: they are of {', '.join(sorted(self.weights))}, and the members are "
+                f"{', '.join(sorted(members))}; give one to each"
+            )
+        check_weights("weights", self.weights, geometric=geometric)
+        self.geometric = geometric
+
+    def scores(self, student: PreTrainedModel, reading: Reading) -> Scores:
+        whole = [(member.scores(student, reading), self.weights[name]) for name, member in self.items()]
+        return pooled(whole, geometric=self.geometric)

@@ -1,0 +1,34 @@
+"""The kinds of a reference by one name, as earlier versions had them."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedModel
+
+from dopd_lightning.errors import ConfigError, check_choice, check_range
+from dopd_lightning.sources.ema import Ema
+from dopd_lightning.sources.named import KINDS
+from dopd_lightning.sources.policy import Policy
+from dopd_lightning.sources.source import Source
+
+REFERENCE_KINDS = ("student", "snapshot", "ema", "model")
+
+
+def Reference(kind: str = "student", model: PreTrainedModel | None = None, decay: float = 0.99) -> Source:
+    """Make a source by the name of its kind: `Student`, `Snapshot`, `Ema`, or a `Policy` of a model.
+
+    Args:
+        kind: ``student``, ``snapshot``, ``ema`` or ``model``.
+        model: the other policy, for kind ``model`` alone.
+        decay: of an ``ema``.
+
+    Raises:
+        ConfigError: for an unknown kind, a model missing or in excess, or a decay outside [0, 1].
+    """
+    check_choice("reference.kind", kind, REFERENCE_KINDS)
+    check_range("reference.decay", decay, at_least=0, at_most=1)
+    if (model is not None) != (kind == "model"):
+        found = "a model was given" if model is not None else "no model was given"
+        raise ConfigError(f"reference.kind={kind}: {found}; a model belongs to kind 'model', and only to it")
+    if model is not None:
+        return Policy(model)
+    return Ema(decay) if kind == "ema" else KINDS[kind]()
