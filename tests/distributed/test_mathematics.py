@@ -54,6 +54,20 @@ def test_loss_routing_metrics_and_student_are_those_of_one_process(reference):
                 assert own.equal(regimes[rank::2, : own.shape[1]]), (strategy, step, rank)
 
 
+@pytest.mark.parametrize("teacher", ["ensemble", "by_domain"])
+def test_three_teachers_teach_as_in_one_process(teacher):
+    """By domain, a process may have no row of one, or none at all: it calls its teacher all the same."""
+    rows = examples(12)
+    first = [[rows[0], rows[3], rows[6]], [rows[1], rows[4]], [rows[2]]]
+    second = [[rows[1]], [], [rows[0], rows[7]]]
+    case = Case(batches=[[*a, *b] for a, b in zip(first, second, strict=True)], teacher=teacher)
+    expected = alone(case)
+    for strategy in STRATEGIES:
+        for each in in_two(replace(case, shares=[first, second]), strategy):
+            assert_same_metrics(each, expected)
+            assert_same_student(each, expected)
+
+
 def test_the_mean_over_tokens_is_that_of_one_process():
     case = Case(batches=BATCHES, reduction="token")
     expected = alone(case)

@@ -21,6 +21,7 @@ from dopd_lightning.errors import DataError, WriteError
 from dopd_lightning.fusion import DOPD, FusionRule
 from dopd_lightning.policies import load_lora_policy, new_policy, new_tokenizer
 from dopd_lightning.rollout import DatasetRollout, Rollout, RolloutRequest, Sampling, generate
+from dopd_lightning.sources import ByDomain, Ensemble
 from dopd_lightning.training.checkpoints import WholeCheckpointIO
 from tests.conftest import ARCHITECTURE, TEXTS
 
@@ -33,6 +34,7 @@ def examples(number: int) -> list[dict[str, Any]]:
             "privileged": f"first {n}",
             "answer": n + 2,
             "completion": f"{n + 2} " * (1 + 3 * (n % 4)),
+            "domain": ("maths", "code", "poems")[n % 3],
         }
         for n in range(number)
     ]
@@ -73,6 +75,7 @@ class Case:
     data: dict[str, Any] | None = None
     fusion: FusionRule = field(default_factory=lambda: DOPD(top_k=8))
     rollout: Rollout = field(default_factory=Spelled)
+    teacher: str = "policy"
     reference: str = "student"
     reduction: Any = "rollout"
     optimizer: Any = adamw
@@ -108,7 +111,11 @@ def place() -> tuple[int, int]:
 def module_of(case: Case) -> DOPDModule:
     L.seed_everything(0, verbose=False)
     tokenizer = new_tokenizer(TEXTS, vocabulary_size=280)
-    teacher = new_policy(ARCHITECTURE | {"hidden_size": 48}, tokenizer, seed=1).to(case.teacher_dtype)
+    teacher: Any = new_policy(ARCHITECTURE | {"hidden_size": 48}, tokenizer, seed=1).to(case.teacher_dtype)
+    if case.teacher != "policy":
+        others = {name: new_policy(ARCHITECTURE, tokenizer, seed=seed) for name, seed in (("code", 2), ("poems", 3))}
+        several = {"maths": teacher, **others}
+        teacher = ByDomain(several) if case.teacher == "by_domain" else Ensemble(several, geometric=True)
     student = new_policy(ARCHITECTURE, tokenizer, seed=0) if case.base is None else load_lora_policy(case.base, r=4)
     return DOPDModule(
         student,

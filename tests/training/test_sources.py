@@ -1,0 +1,118 @@
+"""Any number of sources, by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dopd_lightning.errors import ConfigError, DataError
+from dopd_lightning.fusion import DOPD, Mixture, Reference, Teacher
+from dopd_lightning.privileged import PrivilegedAccess
+from dopd_lightning.rollout import DatasetRollout, StudentRollout
+from dopd_lightning.sources import ByDomain, Ema, Ensemble, Policy, Student
+from tests.training.steps import weights
+
+SAMPLED = {"rollout": StudentRollout(samples_per_prompt=2, max_new_tokens=6)}
+
+
+def test_a_source_that_nobody_uses_changes_no_bit(make_module, make_policy, fit, examples):
+    """Nor does how often it is shown privileged text: that is drawn by a generator of its own."""
+    ended = []
+    shown = PrivilegedAccess(student=0.3, teacher=0.5, reference=0.7)
+    for sources in ({}, {"maths": Policy(make_policy(7), shown=0.5), "code": Ema(shown=0.1)}):
+        torch.manual_seed(0)
+        module = make_module(sources=sources, privileged=shown, **SAMPLED)
+        fit(module, [examples, examples])
+        ended.append((weights(module.student), torch.rand(3)))
+    torch.testing.assert_close(ended[0], ended[1], rtol=0, atol=0)
+
+
+def test_a_source_teaches_under_any_name(make_module, make_policy, examples):
+    as_teacher = make_module(fusion=Teacher()).training_step(examples, 0)
+    module = make_module(fusion=Teacher(source="maths"), sources={"maths": make_policy(1)})
+    step = module.training_step(examples, 0)
+    assert step["loss"].equal(as_teacher["loss"])
+    assert step["record"].logp["maths"].equal(as_teacher["record"].logp["teacher"])
+    assert list(step["record"].logp) == ["student", "maths"], "others need no forward pass"
+
+
+def test_three_sources_are_one_target(make_module, make_policy, examples):
+    """As an ensemble of the same three, which is one source."""
+    share = {"teacher": 0.5, "maths": 0.3, "code": 0.2}
+    others = {"maths": make_policy(2), "code": make_policy(3)}
+    named = make_module(fusion=Mixture(weights=share), sources=others).training_step(examples, 0)
+    members = {"teacher": make_policy(1), **{name: make_policy(seed) for name, seed in (("maths", 2), ("code", 3))}}
+    module = make_module(teacher=Ensemble(members, share), fusion=Teacher())
+    pooled = module.training_step(examples, 0)
+    torch.testing.assert_close(named["loss"], pooled["loss"], rtol=1e-6, atol=1e-6)
+    record = named["record"]
+    assert list(record.logp) == ["student", "teacher", "maths", "code"]
+    expected = sum(share[name] * record.logp[name].exp() for name in share).log()
+    found = pooled["record"].logp["teacher"]
+    torch.testing.assert_close(found[record.mask], expected[record.mask], rtol=1e-5, atol=1e-5)
+
+
+def test_by_domain_a_response_learns_from_its_own_teacher(make_module, make_policy, examples):
+    domains = ["maths", "code", "maths"]
+    rows = [{**example, "domain": domain} for example, domain in zip(examples, domains, strict=True)]
+    seeds = {"maths": 1, "code": 2}
+    teacher = ByDomain({name: make_policy(seed) for name, seed in seeds.items()})
+    record = make_module(teacher=teacher, fusion=Teacher()).training_step(rows, 0)["record"]
+    for row, domain in enumerate(domains):
+        alone = make_module(teacher=make_policy(seeds[domain]), fusion=Teacher()).training_step([rows[row]], 0)
+        mask = record.mask[row]
+        torch.testing.assert_close(record.loss[row][mask], alone["record"].loss[0][: mask.sum()], rtol=1e-4, atol=1e-5)
+
+
+def test_a_domain_that_nobody_teaches_is_said_before_anything_is_written(make_module, make_policy, examples):
+    module = make_module(teacher=ByDomain({"maths": make_policy(1)}))
+    with pytest.raises(DataError, match=r"domain: 'law', of the prompt 'Add 1 2\.', is no domain"):
+        module.training_step([{**examples[0], "domain": "law"}], 0)
+
+
+def test_the_sources_of_dopd_have_any_names(make_module, make_policy, examples):
+    usual = make_module().training_step(examples, 0)
+    rule = DOPD(top_k=8, teacher="maths", reference="self")
+    other = make_module(fusion=rule, sources={"maths": make_policy(1), "self": Student()}).training_step(examples, 0)
+    assert other["loss"].equal(usual["loss"])
+    assert other["record"].regimes.equal(usual["record"].regimes)
+
+
+def test_who_is_shown_privileged_text(make_module, make_policy, examples):
+    shown, never = (
+        make_module(fusion=Reference(source="maths"), sources={"maths": Policy(make_policy(1), shown=probability)})
+        for probability in (None, 0.0)
+    )
+    bare = make_module(fusion=Teacher(), privileged=PrivilegedAccess(teacher=0.0)).training_step(examples, 0)
+    hinted = make_module(fusion=Teacher()).training_step(examples, 0)
+    assert shown.training_step(examples, 0)["loss"].equal(hinted["loss"])
+    assert never.training_step(examples, 0)["loss"].equal(bare["loss"])
+
+
+def test_only_what_learns_of_them_is_in_a_checkpoint(make_module, make_policy, fit, examples, tmp_path):
+    def make():
+        sources = {"maths": Ema(decay=0.5), "both": Ensemble({"one": make_policy(2), "average": Ema(decay=0.5)})}
+        return make_module(sources=sources, fusion=Teacher(source="both"), rollout=DatasetRollout(max_new_tokens=8))
+
+    torch.manual_seed(0)
+    whole = make()
+    fit(whole, [examples], max_epochs=2)
+    torch.manual_seed(0)
+    fit(make(), [examples]).save_checkpoint(tmp_path / "run.ckpt")
+    names = torch.load(tmp_path / "run.ckpt", weights_only=True)["state_dict"]
+    rooms = {name.split(".weights.")[0] for name in names if name.startswith("sources.")}
+    assert rooms == {"sources.maths", "sources.both.members.average"}
+    resumed = make()
+    fit(resumed, [examples], ckpt_path=tmp_path / "run.ckpt", max_epochs=2)
+    torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
+
+
+def test_a_source_that_is_missing_is_named(make_module):
+    with pytest.raises(ConfigError, match=r"sources\.maths: there is none, but the fusion rule needs one"):
+        make_module(fusion=Mixture(weights={"teacher": 0.5, "maths": 0.5}))
+
+
+def test_one_model_as_two_sources_is_refused(make_module, make_policy):
+    model = make_policy(3)
+    with pytest.raises(ConfigError, match="code: it is the same model as the maths"):
+        make_module(sources={"maths": model, "code": model})
