@@ -14,6 +14,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from dopd_lightning.callbacks.resumable_checkpoint import ResumableCheckpoint
 from dopd_lightning.errors import check_range
+from dopd_lightning.fusion import Regime
+from dopd_lightning.record.names import CUT_SHARE, accuracy_name, entropy_name, in_training, share_name
 from dopd_lightning.training.module import DOPDModule
 from dopd_lightning.training.watcher import Watcher
 
@@ -86,7 +88,7 @@ class CollapseGuard(Watcher):
         if accumulating:
             return
         metrics = trainer.callback_metrics
-        self._recent.append({name: float(metrics[name]) for name in metrics if name.startswith(_WATCHED)})
+        self._recent.append({name: float(metrics[name]) for name in metrics if name in _WATCHED})
         names = set.intersection(*map(set, self._recent))  # a step without a token has no means over tokens
         if len(self._recent) < self.window or _ENTROPY not in names:
             return
@@ -114,13 +116,12 @@ class CollapseGuard(Watcher):
             if start[_CUT] <= self.cut_share < cut
             else None
         )
-        for name, share in sorted(now.items()):
-            if name.startswith(_SHARE) and name in start:
-                regime = name.removeprefix(_SHARE)
+        for name, regime in _SHARES.items():
+            if name in now and name in start:
                 found[name] = (
-                    f"{share:.1%} of the response tokens {over} are in the regime {regime}, {start[name]:.1%} at the "
-                    "start: the routing no longer tells tokens apart"
-                    if start[name] <= self.regime_share < share
+                    f"{now[name]:.1%} of the response tokens {over} are in the regime {regime.name}, "
+                    f"{start[name]:.1%} at the start: the routing no longer tells tokens apart"
+                    if start[name] <= self.regime_share < now[name]
                     else None
                 )
         return found
@@ -185,6 +186,7 @@ class CollapseGuard(Watcher):
         self._warned = set(state_dict["warned"])
 
 
-_ENTROPY, _CUT, _SHARE = "train/entropy/student", "train/response/cut_share", "train/share/"
-_WATCHED = (_ENTROPY, _CUT, _SHARE)
-_ACCURACY = "val/accuracy"  # with several dataloaders, Lightning adds the number of each
+_ENTROPY, _CUT = in_training(entropy_name("student")), in_training(CUT_SHARE)
+_SHARES = {in_training(share_name(regime)): regime for regime in Regime}
+_WATCHED = {_ENTROPY, _CUT, *_SHARES}
+_ACCURACY = accuracy_name("val")  # with several dataloaders, Lightning adds the number of each

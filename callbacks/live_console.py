@@ -14,14 +14,18 @@ from dopd_lightning.fusion import Regime
 from dopd_lightning.maps import readable, shown, token_pieces
 from dopd_lightning.maps.collect import prompt_text
 from dopd_lightning.record import TokenRecord
+from dopd_lightning.record.names import LOSS, TOKENS_PER_SECOND, accuracy_name, in_training
 from dopd_lightning.training.module import DOPDModule
 from dopd_lightning.training.watcher import Watcher
 
 STYLES = {Regime.LH: "default", Regime.LL: "dim", Regime.HT: "bold blue", Regime.HS: "bold yellow"}
 """Most tokens are LH. Letters that are bold are where the sources part."""
 
-_SHOWN = {"train/loss": ("loss", "{:.4f}"), "train/tokens_per_second": ("tokens/s", "{:,.0f}")}
-_ACCURACY = "val/accuracy"
+_SHOWN = {
+    in_training(LOSS): ("loss", "{:.4f}"),
+    in_training(TOKENS_PER_SECOND): ("tokens/s", "{:,.0f}"),
+}
+_ACCURACY = accuracy_name("val")
 
 
 class LiveConsole(Watcher, RichProgressBar):

@@ -11,6 +11,7 @@ import lightning as L
 import torch
 
 from dopd_lightning.record import TokenRecord
+from dopd_lightning.record.names import TOKENS_PER_SECOND, in_training
 from dopd_lightning.training.watcher import Watcher
 
 
@@ -51,11 +52,11 @@ class Speed(Watcher):
                 rates = self._rates()
         self._tokens = self._seconds = self._writing = 0.0
         for part, rate in rates.items():
-            name = f"train/tokens_per_second{part}"
+            name = in_training(f"{TOKENS_PER_SECOND}{part}")
             pl_module.log(name, rate, prog_bar=not part, batch_size=1, sync_dist=True, reduce_fx="sum")
         memory = _peak_memory(pl_module.device)
         if memory is not None:
-            pl_module.log("train/peak_memory", memory, batch_size=1, sync_dist=True, reduce_fx="max")
+            pl_module.log(in_training("peak_memory"), memory, batch_size=1, sync_dist=True, reduce_fx="max")
 
     def _count(self, record: TokenRecord, device: torch.device) -> None:
         self._seconds += _now(device) - self._began

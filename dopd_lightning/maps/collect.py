@@ -41,22 +41,12 @@ def _response(record: TokenRecord, details: TokenDetails, place: int, row: int, 
     def of(values: Tensor) -> NDArray[np.float32]:
         return values[kept].float().cpu().numpy()
 
-    probabilities = {
-        "student": record.student_logp,
-        "teacher": record.teacher_logp,
-        "reference": record.reference_logp,
-    }
-    entropies = {
-        "student": record.student_entropy,
-        "teacher": record.teacher_entropy,
-        "reference": record.reference_entropy,
-    }
     quantities = {
-        "gap": None if record.gap is None else record.gap[row],
-        **{f"{role}_probability": None if logp is None else logp[row].exp() for role, logp in probabilities.items()},
-        **{f"{role}_divergence": values[place] for role, values in details.divergence.items()},
+        **({} if record.gap is None else {"gap": record.gap[row]}),
+        **{f"{policy}_probability": logp[row].exp() for policy, logp in record.logp.items()},
+        **{f"{source}_divergence": values[place] for source, values in details.divergence.items()},
         "loss": record.loss[row],
-        **{f"{role}_entropy": None if values is None else values[row] for role, values in entropies.items()},
+        **{f"{policy}_entropy": values[row] for policy, values in record.entropy.items()},
     }
     regimes = np.full(int(kept.sum()), -1, np.int8)
     if record.regimes is not None:
@@ -69,10 +59,10 @@ def _response(record: TokenRecord, details: TokenDetails, place: int, row: int, 
         number=place,
         token_ids=record.response_ids[row][kept].cpu().numpy().astype(np.int32),
         regimes=regimes,
-        quantities={name: of(values) for name, values in quantities.items() if values is not None},
+        quantities={name: of(values) for name, values in quantities.items()},
         alternatives={
-            role: Alternatives(found.ids[place][kept].cpu().numpy().astype(np.int32), of(found.probabilities[place]))
-            for role, found in details.likeliest.items()
+            policy: Alternatives(found.ids[place][kept].cpu().numpy().astype(np.int32), of(found.probabilities[place]))
+            for policy, found in details.likeliest.items()
         },
     )
 

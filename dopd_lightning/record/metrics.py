@@ -11,6 +11,19 @@ from torchmetrics import Metric
 from dopd_lightning.distributed.processes import summed
 from dopd_lightning.fusion import Regime
 from dopd_lightning.record import TokenRecord
+from dopd_lightning.record.names import (
+    CUT_SHARE,
+    EOS_SHARE,
+    GAP,
+    LENGTH,
+    LOSS,
+    divergence_name,
+    entropy_name,
+    in_training,
+    logp_name,
+    of_regime,
+    share_name,
+)
 
 
 class RegimeCounts(Metric):
@@ -82,18 +95,18 @@ class StepMetrics:
         lengths = mask.sum(dim=1)
         ended = torch.zeros_like(lengths, dtype=torch.bool) if record.ended is None else record.ended
         of_rollouts = {
-            "response/length": lengths,
-            "response/cut_share": ~ended & (lengths >= max_new_tokens),
-            "response/eos_share": ended,
+            LENGTH: lengths,
+            CUT_SHARE: ~ended & (lengths >= max_new_tokens),
+            EOS_SHARE: ended,
         }
-        rows: dict[str, tuple[Tensor, Tensor | int]] = {"loss": (loss, 1)}
+        rows: dict[str, tuple[Tensor, Tensor | int]] = {LOSS: (loss, 1)}
         rows |= {name: (values.sum(), len(mask)) for name, values in of_rollouts.items()}
         rows |= {name: (values[mask].sum(), mask.sum()) for name, values in _of_tokens(record).items()}
         if record.regimes is not None:
-            of_regimes = {"loss": record.loss} | ({} if record.gap is None else {"gap": record.gap})
+            of_regimes = {LOSS: record.loss} | ({} if record.gap is None else {GAP: record.gap})
             for regime in Regime:
                 there = record.regimes == regime
-                rows |= {f"{name}/{regime.name}": (v[there].sum(), there.sum()) for name, v in of_regimes.items()}
+                rows |= {of_regime(name, regime): (v[there].sum(), there.sum()) for name, v in of_regimes.items()}
         pairs = [[torch.as_tensor(each, dtype=torch.float32, device=device) for each in row] for row in rows.values()]
         sums = summed(torch.stack([torch.stack(row) for row in pairs])).cpu().double()
         limits = {} if record.thresholds is None else asdict(record.thresholds)  # the same in all processes
@@ -106,7 +119,7 @@ class StepMetrics:
     def take(self) -> dict[str, float]:
         """The means by name; the next step begins with nothing."""
         sums, self._sums = {name: pair.tolist() for name, pair in self._sums.items()}, {}
-        return {f"train/{name}": total / count for name, (total, count) in sums.items() if count}
+        return {in_training(name): total / count for name, (total, count) in sums.items() if count}
 
 
 _THRESHOLDS = ("gap", "teacher_prob", "reference_prob")
@@ -114,21 +127,14 @@ _THRESHOLDS = ("gap", "teacher_prob", "reference_prob")
 
 def _of_tokens(record: TokenRecord) -> dict[str, Tensor]:
     """What is averaged over response tokens, by name; each ``(batch, response)``."""
-    policies = {
-        "student": (record.student_logp, record.student_entropy),
-        "teacher": (record.teacher_logp, record.teacher_entropy),
-        "reference": (record.reference_logp, record.reference_entropy),
-    }
     values: dict[str, Tensor] = {}
-    for role, (logp, entropy) in policies.items():
-        if logp is not None:
-            values[f"logp/{role}"] = logp
-            if role != "student":
-                values[f"divergence/{role}"] = record.student_logp - logp
-        if entropy is not None:
-            values[f"entropy/{role}"] = entropy
+    for policy, logp in record.logp.items():
+        values[logp_name(policy)] = logp
+        if policy != "student":
+            values[divergence_name(policy)] = record.logp["student"] - logp
+        values[entropy_name(policy)] = record.entropy[policy]
     if record.gap is not None:
-        values["gap"] = record.gap
+        values[GAP] = record.gap
     if record.regimes is not None:
-        values |= {f"share/{regime.name}": record.regimes == regime for regime in Regime}
+        values |= {share_name(regime): record.regimes == regime for regime in Regime}
     return values

@@ -32,6 +32,11 @@ class TokenDetails:
     likeliest: Mapping[str, Likeliest]
 
 
+def _of(policy: str, quantity: str) -> property:
+    """A policy's entry of one of the record's mappings, as an attribute."""
+    return property(lambda record: getattr(record, quantity).get(policy))
+
+
 @dataclass(frozen=True)
 class TokenRecord:
     """Made once a step by the module, detached; metrics and callbacks only read it.
@@ -43,12 +48,9 @@ class TokenRecord:
         response_ids: the tokens.
         mask: which of them count.
         loss: contribution of each token, weight included, before the reduction.
-        student_logp: ``log Π_S(y_n | x, y<n)``, the bare student's.
-        student_entropy: entropy of the bare student's distribution at each token; falling to 0, it tells of collapse.
-        teacher_logp: ``log Π_T(y_n | x, p, y<n)``.
-        teacher_entropy: as the student's.
-        reference_logp: ``log Π_R(y_n | x, p, y<n)``.
-        reference_entropy: as the student's.
+        logp: ``log Π(y_n | …, y<n)`` by policy: ``student``, then each source that takes part, in
+            their order, each behind what it reads.
+        entropy: of each policy's distribution at each token, by policy; the student's falling to 0 tells of collapse.
         gap: the privilege advantage gap ``A_n`` (Eq. 1).
         regimes: :class:`~dopd_lightning.fusion.Regime` of each token, -1 where masked.
         thresholds: what a rule that routes compared tokens with: a :class:`~dopd_lightning.fusion.Thresholds`.
@@ -61,12 +63,8 @@ class TokenRecord:
     response_ids: Tensor
     mask: Tensor
     loss: Tensor
-    student_logp: Tensor
-    student_entropy: Tensor
-    teacher_logp: Tensor | None = None
-    teacher_entropy: Tensor | None = None
-    reference_logp: Tensor | None = None
-    reference_entropy: Tensor | None = None
+    logp: Mapping[str, Tensor]
+    entropy: Mapping[str, Tensor]
     gap: Tensor | None = None
     regimes: Tensor | None = None
     thresholds: Any = None
@@ -74,3 +72,8 @@ class TokenRecord:
     examples: Sequence[Mapping[str, Any]] = ()
     rollout_seconds: float = 0.0
     details: TokenDetails | None = None
+
+    # Names from before sources had names of their own; None of one that takes no part.
+    student_logp, student_entropy = _of("student", "logp"), _of("student", "entropy")
+    teacher_logp, teacher_entropy = _of("teacher", "logp"), _of("teacher", "entropy")
+    reference_logp, reference_entropy = _of("reference", "logp"), _of("reference", "entropy")

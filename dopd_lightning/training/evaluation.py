@@ -15,6 +15,7 @@ from dopd_lightning.distributed.sharding import gathered
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.policies import evaluating
 from dopd_lightning.record.metrics import Accuracy
+from dopd_lightning.record.names import accuracy_name
 from dopd_lightning.rollout import Engine, Rollout, Sampling, TransformersEngine
 from dopd_lightning.sources import OnePolicy
 from dopd_lightning.training.privileged import PrivilegedAccess
@@ -133,7 +134,7 @@ class Evaluation(L.LightningModule):
         for example, answer in zip(examples, self.answer(examples), strict=True):
             accuracy.update(self.verifier(answer, example) >= 1)
         self.log(
-            f"{stage}/accuracy",
+            accuracy_name(stage),
             accuracy,
             on_step=False,
             on_epoch=True,

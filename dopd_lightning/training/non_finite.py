@@ -40,9 +40,9 @@ def check_finite(
     Raises:
         NonFiniteLossError: for any other.
     """
-    values = {"loss": loss, "teacher_logp": record.teacher_logp, "reference_logp": record.reference_logp}
+    values = {"loss": loss} | {f"{name}_logp": logp for name, logp in record.logp.items() if name != "student"}
     for name, value in values.items():
-        if value is not None and not torch.isfinite(value).all():
+        if not torch.isfinite(value).all():
             process = f"_process_{process_number()}" if number_of_processes() > 1 else ""  # each has its own batch
             path = Path(folder) / f"non_finite_loss_step_{step}{process}.json"
             batch = [{"prompt": example["prompt"], "privileged": example.get("privileged")} for example in examples]

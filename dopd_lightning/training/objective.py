@@ -73,7 +73,6 @@ class Objective:
             name: source.scores(student, Reading(rollouts, views[name], self.scoring, tables.get(name, 0)))
             for name, source in sources.items()
         }
-        teacher, reference = of_sources.get("teacher"), of_sources.get("reference")
         statistics = TokenStatistics(responses.mask, responses.ids, of_student, of_sources, thresholds, self.end_ids)
         supervision = self.fusion(statistics)
         self.check([term.divergence for term in supervision.terms])
@@ -85,13 +84,9 @@ class Objective:
             response_ids=responses.ids,
             mask=responses.mask,
             loss=per_token,
-            student_logp=statistics.student_logp,
-            student_entropy=statistics.student_entropy,
-            teacher_logp=None if teacher is None else statistics.teacher_logp,
-            teacher_entropy=None if teacher is None else statistics.teacher_entropy,
-            reference_logp=None if reference is None else statistics.reference_logp,
-            reference_entropy=None if reference is None else statistics.reference_entropy,
-            gap=None if teacher is None or reference is None else statistics.gap,
+            logp={name: statistics[name].logp for name in ("student", *sources)},
+            entropy={name: statistics[name].entropy for name in ("student", *sources)},
+            gap=statistics.gap if {"teacher", "reference"} <= sources.keys() else None,
             regimes=supervision.regimes,
             thresholds=supervision.thresholds,
             details=details,

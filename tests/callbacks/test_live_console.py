@@ -95,8 +95,8 @@ def test_tokens_have_the_style_of_their_regime(tokenizer):
         torch.tensor([[*ids, 0]]),
         torch.tensor([[True] * len(ids) + [False]]),
         zeros,
-        zeros,
-        zeros,
+        logp={"student": zeros},
+        entropy={"student": zeros},
         regimes=torch.cat([regimes, torch.tensor([-1])])[None],
         examples=[{"prompt": "Why?\x1b[2J"}],
     )

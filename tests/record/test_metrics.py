@@ -14,10 +14,14 @@ RECORD = TokenRecord(
     response_ids=torch.zeros(2, 3, dtype=torch.long),
     mask=MASK,
     loss=torch.tensor([[1.0, 3.0, 5.0], [7.0, 99.0, 99.0]]),
-    student_logp=torch.tensor([[-1.0, -2.0, -3.0], [-6.0, -99.0, -99.0]]),
-    student_entropy=torch.tensor([[0.5, 1.5, 1.0], [1.0, 99.0, 99.0]]),
-    teacher_logp=torch.tensor([[-2.0, -3.0, -4.0], [-7.0, -99.0, -99.0]]),
-    teacher_entropy=torch.tensor([[0.5, 0.5, 0.5], [0.5, 99.0, 99.0]]),
+    logp={
+        "student": torch.tensor([[-1.0, -2.0, -3.0], [-6.0, -99.0, -99.0]]),
+        "teacher": torch.tensor([[-2.0, -3.0, -4.0], [-7.0, -99.0, -99.0]]),
+    },
+    entropy={
+        "student": torch.tensor([[0.5, 1.5, 1.0], [1.0, 99.0, 99.0]]),
+        "teacher": torch.tensor([[0.5, 0.5, 0.5], [0.5, 99.0, 99.0]]),
+    },
     gap=torch.tensor([[0.5, 0.5, 1.0], [2.0, 99.0, 99.0]]),
     regimes=torch.tensor([[0, 0, 2], [3, -1, -1]]),
     thresholds=Thresholds(gap=0.7, teacher_prob=0.8, reference_prob=0.9),
@@ -78,6 +82,22 @@ def test_step_metrics_are_means_over_response_tokens_alone():
     )
 
 
+def test_every_source_has_its_metrics_under_its_name_in_the_order_of_the_record():
+    logp = RECORD.logp["student"]
+    names = ("student", "maths", "reference", "code")
+    record = replace(
+        RECORD,
+        logp={name: logp - place for place, name in enumerate(names)},
+        entropy={name: torch.full_like(logp, place) for place, name in enumerate(names)},
+    )
+    metrics = step_metrics(torch.tensor(0.25), record, 3)
+    for place, name in enumerate(names):
+        assert metrics[f"train/logp/{name}"] == -3.0 - place
+        assert metrics[f"train/entropy/{name}"] == place
+        assert metrics.get(f"train/divergence/{name}") == (None if name == "student" else place)
+    assert [name.removeprefix("train/logp/") for name in metrics if name.startswith("train/logp/")] == list(names)
+
+
 def test_a_response_that_ends_at_the_length_limit_is_not_cut():
     record = replace(RECORD, ended=torch.tensor([True, True]))
     metrics = step_metrics(torch.tensor(0.25), record, 3)
@@ -92,7 +112,7 @@ def test_a_regime_without_a_token_has_a_share_but_no_loss_and_no_gap():
 
 def test_step_metrics_of_a_rule_that_does_not_route_and_of_no_token():
     zeros = torch.zeros(1, 1)
-    record = TokenRecord(zeros, zeros.bool(), loss=zeros, student_logp=zeros, student_entropy=zeros)
+    record = TokenRecord(zeros, zeros.bool(), loss=zeros, logp={"student": zeros}, entropy={"student": zeros})
     responses = {f"train/response/{name}": 0 for name in ("length", "cut_share", "eos_share")}
     assert step_metrics(zeros.sum(), record, max_new_tokens=3) == {"train/loss": 0, **responses}
 

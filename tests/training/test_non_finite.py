@@ -10,7 +10,7 @@ from dopd_lightning.record import TokenRecord
 from dopd_lightning.training.non_finite import NonFiniteLossError, check_finite
 
 ZEROS = torch.zeros(1, 2)
-RECORD = TokenRecord(ZEROS.long(), ZEROS.bool(), ZEROS, ZEROS, ZEROS, teacher_logp=ZEROS)
+RECORD = TokenRecord(ZEROS.long(), ZEROS.bool(), ZEROS, logp={"student": ZEROS, "maths": ZEROS}, entropy={})
 NAN, INF = float("nan"), float("inf")
 
 
@@ -24,8 +24,8 @@ def test_finite_numbers_pass_and_leave_nothing_behind(tmp_path):
     [
         (NAN, RECORD, "loss"),
         (INF, RECORD, "loss"),
-        (1.0, replace(RECORD, teacher_logp=torch.tensor([[0.0, NAN]])), "teacher_logp"),
-        (1.0, replace(RECORD, reference_logp=torch.tensor([[0.0, NAN]])), "reference_logp"),
+        (1.0, replace(RECORD, logp=RECORD.logp | {"teacher": torch.tensor([[0.0, NAN]])}), "teacher_logp"),
+        (1.0, replace(RECORD, logp=RECORD.logp | {"maths": torch.tensor([[0.0, NAN]])}), "maths_logp"),
     ],
 )
 def test_any_other_stops_with_the_step_and_the_prompts_in_a_file(tmp_path, loss, record, what):

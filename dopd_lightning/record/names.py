@@ -1,0 +1,49 @@
+"""Names of metrics, spelt once: who watches another name than is logged would never see anything."""
+
+from __future__ import annotations
+
+from dopd_lightning.fusion import Regime
+
+LOSS, GAP = "loss", "gap"
+LENGTH, CUT_SHARE, EOS_SHARE = "response/length", "response/cut_share", "response/eos_share"
+TOKENS_PER_SECOND = "tokens_per_second"
+
+
+def logp_name(policy: str) -> str:
+    """Mean log-probability of the response tokens."""
+    return f"logp/{policy}"
+
+
+def divergence_name(source: str) -> str:
+    """Mean divergence of the student to a source."""
+    return f"divergence/{source}"
+
+
+def entropy_name(policy: str) -> str:
+    """Mean entropy."""
+    return f"entropy/{policy}"
+
+
+def share_name(regime: Regime) -> str:
+    """Share of the response tokens that are in a regime."""
+    return f"share/{regime.name}"
+
+
+def of_regime(name: str, regime: Regime) -> str:
+    """Mean over a regime's tokens alone, of what ``name`` is the mean of over all."""
+    return f"{name}/{regime.name}"
+
+
+def accuracy_name(stage: str) -> str:
+    """Share of right answers in validation (``val``) or testing (``test``)."""
+    return f"{stage}/accuracy"
+
+
+def in_training(name: str) -> str:
+    """A training step's."""
+    return f"train/{name}"
+
+
+def of_map(name: str) -> str:
+    """A divergence map's."""
+    return f"map/{name}"
