@@ -5,7 +5,7 @@ from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.fusion import Regime
 from dopd_lightning.moved import find_moved
 from dopd_lightning.record import TokenRecord
-from dopd_lightning.sources import Reference
+from dopd_lightning.sources import reference_of_kind as Reference
 from dopd_lightning.training.module import DOPDModule
 from dopd_lightning.training.non_finite import NonFiniteLossError
 from dopd_lightning.training.privileged import PrivilegedAccess

@@ -24,7 +24,7 @@ MOVED = {
 }
 """Where a module is now, by its name before: those that a page, a configuration or an example has shown."""
 
-NAMES = {"policies.Reference": "sources.Reference"}
+NAMES = {"policies.Reference": "sources.reference_of_kind"}
 """Where a class or function is now, by the package that had it before."""
 
 TARGETS = {"dopd_lightning.policies.base_of": "dopd_lightning.sources.Base"}

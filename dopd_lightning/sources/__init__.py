@@ -13,8 +13,8 @@ from dopd_lightning.sources.named import (
     named_sources,
     policies_of,
 )
+from dopd_lightning.sources.of_kind import REFERENCE_KINDS, reference_of_kind
 from dopd_lightning.sources.policy import Policy
-from dopd_lightning.sources.reference import REFERENCE_KINDS, Reference
 from dopd_lightning.sources.several import Several
 from dopd_lightning.sources.snapshot import Snapshot
 from dopd_lightning.sources.source import OnePolicy, Reading, Source
@@ -31,7 +31,6 @@ __all__ = [
     "OnePolicy",
     "Policy",
     "Reading",
-    "Reference",
     "Several",
     "Snapshot",
     "Source",
@@ -41,4 +40,5 @@ __all__ = [
     "load_source",
     "named_sources",
     "policies_of",
+    "reference_of_kind",
 ]

@@ -13,7 +13,7 @@ from dopd_lightning.sources.source import Source
 REFERENCE_KINDS = ("student", "snapshot", "ema", "model")
 
 
-def Reference(kind: str = "student", model: PreTrainedModel | None = None, decay: float = 0.99) -> Source:
+def reference_of_kind(kind: str = "student", model: PreTrainedModel | None = None, decay: float = 0.99) -> Source:
     """Make a source by the name of its kind: `Student`, `Snapshot`, `Ema`, or a `Policy` of a model.
 
     Args:

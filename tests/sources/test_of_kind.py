@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.sources import Ema, Policy, Reference, Snapshot, Student
+from dopd_lightning.sources import Ema, Policy, Snapshot, Student, reference_of_kind
 
 
 def test_each_kind_is_a_source(make_policy):
-    kinds = {kind: type(Reference(kind)) for kind in ("student", "snapshot", "ema")}
+    kinds = {kind: type(reference_of_kind(kind)) for kind in ("student", "snapshot", "ema")}
     assert kinds == {"student": Student, "snapshot": Snapshot, "ema": Ema}
-    assert Reference("ema", decay=0.5).decay == 0.5
+    assert reference_of_kind("ema", decay=0.5).decay == 0.5
     model = make_policy()
-    assert isinstance(Reference("model", model), Policy)
-    assert Reference("model", model).weights is model
+    assert isinstance(reference_of_kind("model", model), Policy)
+    assert reference_of_kind("model", model).weights is model
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ def test_each_kind_is_a_source(make_policy):
 )
 def test_settings_that_cannot_work(options, message):
     with pytest.raises(ConfigError, match=message):
-        Reference(**options)
+        reference_of_kind(**options)
 
 
 def test_a_model_for_a_kind_that_makes_its_own(make_policy):
     with pytest.raises(ConfigError, match=r"reference\.kind=snapshot: a model was given"):
-        Reference("snapshot", make_policy())
+        reference_of_kind("snapshot", make_policy())
