@@ -67,7 +67,7 @@ def parts_of(memory: Memory) -> dict[str, int]:
         "student's weights": memory.student,
         "gradients": memory.gradients,
         "AdamW": memory.optimizer,
-        "teacher's weights": memory.teacher,
+        "teacher's weights": memory.sources["teacher"],
         "DDP's buckets": memory.buckets,
         "rollout: weights gathered": memory.gathered_to_write,
         "rollout: KV cache": memory.cache,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -26,8 +27,9 @@ class Memory:
     """Bytes of one process's GPU, by part.
 
     Attributes:
-        student, gradients, optimizer, teacher, reference: weights and what belongs to them; always there. (Lightning
-            lets go of gradients only just before the next backward pass.)
+        student, gradients, optimizer: weights and what belongs to them; always there. (Lightning lets go of gradients
+            only just before the next backward pass.)
+        sources: the weights of each source, by name; always there.
         buckets: the copies of the gradients that DDP sends.
         gathered_to_write: the student's weights, whole, while it writes under FSDP2.
         cache: keys and values of the rollouts at their full length, and of one layer again, which grows by copying.
@@ -45,8 +47,7 @@ class Memory:
     student: int
     gradients: int
     optimizer: int
-    teacher: int
-    reference: int
+    sources: Mapping[str, int]
     buckets: int
     gathered_to_write: int
     cache: int
@@ -61,7 +62,7 @@ class Memory:
     @property
     def always(self) -> int:
         """What stays from step to step."""
-        return self.student + self.gradients + self.optimizer + self.teacher + self.reference + self.buckets
+        return self.student + self.gradients + self.optimizer + sum(self.sources.values()) + self.buckets
 
     @property
     def rollout(self) -> int:
@@ -85,6 +86,7 @@ def memory_per_gpu(
     teacher: PreTrainedConfig | None = None,
     *,
     reference: PreTrainedConfig | str = "student",
+    sources: Mapping[str, PreTrainedConfig | str] | None = None,
     processes: int = 1,
     strategy: str = "ddp",
     precision: str = "bf16-mixed",
@@ -100,12 +102,13 @@ def memory_per_gpu(
 
     Args:
         student: its config; it has float32 weights, but with ``bf16-true``.
-        teacher: likewise, or None.
-        reference: ``student``, ``snapshot``, ``ema``, or the config of a model of its own, of the teacher's dtype.
+        teacher: the config of the source of this name, or None.
+        reference: likewise, or a kind that is made of the student: ``student``, ``snapshot`` or ``ema``.
+        sources: further ones by name, likewise; each member of an ensemble is one.
         processes: GPUs, of all nodes.
         strategy: ``ddp`` (or one process) or ``fsdp``.
         precision: Lightning's ``32-true``, ``bf16-mixed`` or ``bf16-true``.
-        teacher_dtype: of a frozen model; with ``bf16-true`` all are bfloat16.
+        teacher_dtype: of all frozen models; with ``bf16-true`` these are bfloat16.
         prompt_tokens, response_tokens: lengths, padding included.
         rollouts: of a process in a micro-batch.
         top_k: of the likeliest tokens that the sources' tables keep.
@@ -126,18 +129,13 @@ def memory_per_gpu(
     batch = Batch(rollouts, prompt_tokens, response_tokens, precision == "bf16-mixed")
 
     pupil = Policy.of(student, own, batch)
-    sources = [] if teacher is None else [Policy.of(teacher, frozen, batch)]
-    of_reference = 0
-    if isinstance(reference, PreTrainedConfig):
-        sources.append(Policy.of(reference, frozen, batch))
-        of_reference = sources[-1].weights
-    elif check_choice("reference", reference, ("student", "snapshot", "ema")) != "student":
-        of_reference = pupil.weights
-    policies = [pupil, *sources, *([] if isinstance(reference, PreTrainedConfig) else [pupil])]
+    named = {**({} if teacher is None else {"teacher": teacher}), "reference": reference, **(sources or {})}
+    read = {name: _policy(name, given, pupil, frozen, batch) for name, given in named.items()}
+    policies = [pupil, *read.values()]
+    with_weights = {name: policy for name, policy in read.items() if named[name] != "student"}
 
     sharded = strategy == "fsdp"
-    copies = pupil.root + sum(source.root for source in sources)
-    copies += pupil.root if reference in ("snapshot", "ema") else 0
+    copies = pupil.root + sum(policy.root for policy in with_weights.values())
 
     def share(weights: int) -> int:
         return math.ceil(weights / processes) if sharded else weights
@@ -146,8 +144,7 @@ def memory_per_gpu(
         student=share(pupil.weights),
         gradients=share(pupil.weights),
         optimizer=share(_STATES_OF_ADAMW * pupil.weights),
-        teacher=0 if teacher is None else share(sources[0].weights),
-        reference=share(of_reference),
+        sources={name: share(policy.weights) for name, policy in with_weights.items()},
         buckets=pupil.weights if not sharded and processes > 1 else 0,
         gathered_to_write=pupil.weights if sharded else 0,
         cache=pupil.cache,
@@ -161,3 +158,11 @@ def memory_per_gpu(
         head_gradient=4 * pupil.head,
         update=share(pupil.weights),
     )
+
+
+def _policy(name: str, given: PreTrainedConfig | str, student: Policy, dtype: torch.dtype, batch: Batch) -> Policy:
+    """The policy that a source scores with."""
+    if isinstance(given, PreTrainedConfig):
+        return Policy.of(given, dtype, batch)
+    check_choice(name, given, ("student", "snapshot", "ema"))
+    return student

@@ -199,7 +199,8 @@ def test_fsdp_holds_shares_and_gathers_the_rest(policy_of):
     policy, teacher = policy_of(tie_word_embeddings=False), policy_of(hidden_size=48, tie_word_embeddings=False)
     whole = memory_per_gpu(policy.config, teacher.config, **SETTING)
     found = memory_per_gpu(policy.config, teacher.config, processes=4, strategy="fsdp", **SETTING)
-    for part in ("student", "gradients", "optimizer", "teacher", "update"):
+    assert found.sources == {"teacher": -(-whole.sources["teacher"] // 4)}
+    for part in ("student", "gradients", "optimizer", "update"):
         assert getattr(found, part) == pytest.approx(getattr(whole, part) / 4, abs=1), part
     assert found.gathered_to_write == bytes_of(policy.parameters())
     roots = bytes_of(w for name, w in policy.named_parameters() if ".layers." not in name)
@@ -213,9 +214,20 @@ def test_fsdp_holds_shares_and_gathers_the_rest(policy_of):
 def test_a_reference_of_its_own_is_one_more_student(policy_of, kind):
     config = policy_of().config
     shared, found = (memory_per_gpu(config, reference=each, **SETTING) for each in ("student", kind))
-    assert shared.reference == 0
-    assert found.reference == found.student
-    assert dataclasses.replace(found, reference=0) == shared
+    assert shared.sources == {}
+    assert found.sources == {"reference": found.student}
+    assert dataclasses.replace(found, sources={}) == shared
+
+
+def test_each_further_source_adds_its_weights_states_and_table(policy_of):
+    config, other = policy_of().config, policy_of(hidden_size=48).config
+    two = memory_per_gpu(config, other, reference=other, **SETTING)
+    four = memory_per_gpu(config, other, reference=other, sources={"maths": other, "code": other}, **SETTING)
+    assert list(four.sources) == ["teacher", "reference", "maths", "code"]
+    assert len({*four.sources.values()}) == 1
+    assert four.always - two.always == 2 * two.sources["teacher"]
+    three = memory_per_gpu(config, other, reference=other, sources={"maths": other}, **SETTING)
+    assert four.states - three.states == three.states - two.states > 0
 
 
 def test_a_reference_model_and_a_teacher_have_the_dtype_that_is_given(policy_of):
@@ -223,11 +235,11 @@ def test_a_reference_model_and_a_teacher_have_the_dtype_that_is_given(policy_of)
     numbers = sum(weight.numel() for weight in other.parameters())
     for dtype, size in ((torch.float32, 4), (torch.bfloat16, 2)):
         found = memory_per_gpu(config, other.config, reference=other.config, teacher_dtype=dtype, **SETTING)
-        assert found.teacher == found.reference == size * numbers
+        assert found.sources == dict.fromkeys(("teacher", "reference"), size * numbers)
     found = memory_per_gpu(
         config, other.config, precision="bf16-true", teacher_dtype=torch.float32, **SETTING
     )  # Lightning turns all of the module's weights into bfloat16
-    assert found.teacher == 2 * numbers
+    assert found.sources["teacher"] == 2 * numbers
 
 
 def test_states_tables_loss_and_head_by_hand(policy_of):
