@@ -13,7 +13,7 @@ from dopd_lightning.divergence import reduce_loss, token_losses
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.functional import Regime, advantage_gap, divergence, dopd_loss, route
 from dopd_lightning.fusion import DOPD
-from tests.sources import statistics_of, two
+from tests.two_sources import statistics_of, two
 
 LH, LL, HT, HS = Regime
 

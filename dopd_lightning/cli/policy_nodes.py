@@ -47,8 +47,8 @@ def _loaded(key: str, node: Any) -> Iterator[str]:
     if "name" in node and "_target_" in node:
         yield key
         return
-    for name in map(str, node):
-        yield from _loaded(f"{key}.{name}", node[name])
+    for name, part in node.items():
+        yield from _loaded(f"{key}.{name!s}", part)
 
 
 def check_policy_nodes(config: DictConfig) -> None:

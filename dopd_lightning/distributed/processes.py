@@ -5,7 +5,7 @@ Every process has to call each of them, at the same place: one that has nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
@@ -33,6 +33,13 @@ def summed(values: Tensor) -> Tensor:
     if _several():
         torch.distributed.all_reduce(values)
     return values
+
+
+def average_(tensors: Iterable[Tensor]) -> None:
+    """Put in place of each floating-point tensor, of one shape in all processes, its mean over them."""
+    for tensor in tensors:
+        if tensor.is_floating_point() and _several():
+            summed(tensor).div_(number_of_processes())
 
 
 def gathered_objects(value: T) -> list[T]:

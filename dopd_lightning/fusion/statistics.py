@@ -41,6 +41,12 @@ class PolicyStatistics:
         return scatter(self.scores.entropy.float(), self.scores.mask)
 
     @cached_property
+    def owner(self) -> Tensor:
+        """Number of the part of the source that scored each token, int64: its domain. 0 where it has no parts."""
+        owner, mask = self.scores.owner, self.scores.mask
+        return torch.zeros_like(mask, dtype=torch.long) if owner is None else scatter(owner, mask)
+
+    @cached_property
     def divergence(self) -> Tensor:
         """KL(student ‖ this policy) over the full vocabulary, in nats, at the loss temperature."""
         term = Term("divergence", Toward("policy"), Divergence(), self.scores.mask.float())

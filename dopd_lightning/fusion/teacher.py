@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dopd_lightning.divergence import Term, Toward
+from dopd_lightning.errors import ConfigError
+from dopd_lightning.fusion.domains import domain_scales
 from dopd_lightning.fusion.rule import Pair, Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 from dopd_lightning.fusion.uniform import UniformDivergence
@@ -17,9 +19,21 @@ class Teacher(UniformDivergence):
 
     Attributes:
         source: its name.
+        scale_domains: of a source that is made of a teacher for each domain, weight a domain's tokens by
+            ``clip(σ / σ_d, 1/4, 4)``: σ is the standard deviation over the batch, of all processes, of
+            ``log teacher(y) - log student(y)``, and σ_d that of the domain (DN-MOPD, arXiv 2609.35347).
+
+    Raises:
+        ConfigError: for a field out of range.
     """
 
     source: str = "teacher"
+    scale_domains: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.scale_domains, bool):
+            raise ConfigError(f"scale_domains: {self.scale_domains!r} must be true or false")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -30,7 +44,10 @@ class Teacher(UniformDivergence):
         return [Pair(Toward(self.source), self.divergence)]
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
-        return Supervision([Term(self.source, self.source, self.divergence, statistics.mask.float())])
+        weight = statistics.mask.float()
+        if self.scale_domains:
+            weight = weight * domain_scales(statistics, self.source)
+        return Supervision([Term(self.source, self.source, self.divergence, weight)])
 
 
 @dataclass(frozen=True, kw_only=True)

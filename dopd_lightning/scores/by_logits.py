@@ -19,6 +19,7 @@ class LogitScores:
         mask: ``(batch, response)``, true at response tokens; nothing is read elsewhere.
         temperature: of the loss: all logits are divided by it, but those of ``logp`` and ``entropy``.
         loss_logits: ``(batch, response, vocab)``, at that temperature, where they are not ``logits`` divided by it.
+        owner: ``(tokens,)``, see `Scores`.
 
     Raises:
         ValueError: if shapes do not match.
@@ -32,12 +33,14 @@ class LogitScores:
         *,
         temperature: float = 1.0,
         loss_logits: Tensor | None = None,
+        owner: Tensor | None = None,
     ) -> None:
         check_same_shape("LogitScores", response_ids=response_ids, mask=mask, logits=logits[..., 0])
         self.logits = logits
         self.response_ids = response_ids
         self.mask = mask.bool()
         self.temperature = temperature
+        self.owner = owner
         self._loss_logits = loss_logits
 
     @cached_property

@@ -38,6 +38,7 @@ class StateScores:
     """
 
     buffers = 0
+    owner: Tensor | None = None
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ class PooledScores:
     """
 
     top_k = 0
+    owner: Tensor | None = None
 
     def __init__(self, members: Sequence[tuple[RowScores, Weight]], geometric: bool) -> None:
         self.members, self.geometric = members, geometric

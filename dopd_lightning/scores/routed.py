@@ -30,13 +30,11 @@ class RoutedScores:
         self.mask = responses.mask
         self.ids = responses.ids[self.mask]
         self.temperature, self.memory = self.parts[0].temperature, self.parts[0].memory
-        row = torch.arange(len(self.mask), device=self.mask.device).unsqueeze(-1).expand_as(self.mask)[self.mask]
-        self.owner = torch.empty_like(row)
-        self._local = torch.empty_like(row)  # each token's place among those of its part
-        for number, (_, rows) in enumerate(parts):
-            own = torch.isin(row, rows)
-            self.owner[own] = number
-            self._local[own] = torch.arange(int(own.sum()), device=row.device)
+        self.owner = owners([rows for _, rows in parts], self.mask)
+        self._local = torch.empty_like(self.owner)  # each token's place among those of its part
+        for number in range(len(parts)):
+            own = self.owner == number
+            self._local[own] = torch.arange(int(own.sum()), device=own.device)
 
     @property
     def top_k(self) -> int:
@@ -129,5 +127,24 @@ def routed(parts: Sequence[tuple[Scores, Tensor]], responses: Responses) -> Scor
     tempered = torch.zeros_like(logits)
     for scores, rows in given:
         logits[rows], tempered[rows] = scores.logits, scores.loss_logits.to(logits.dtype)
-    first = given[0][0]
-    return LogitScores(logits, responses.ids, responses.mask, temperature=first.temperature, loss_logits=tempered)
+    return LogitScores(
+        logits,
+        responses.ids,
+        responses.mask,
+        temperature=given[0][0].temperature,
+        loss_logits=tempered,
+        owner=owners([rows for _, rows in given], responses.mask),
+    )
+
+
+def owners(rows: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """The number of the part that each response token belongs to, ``(tokens,)``.
+
+    Args:
+        rows: of the batch, by part; every row is in one of them.
+        mask: ``(batch, response)``, true at response tokens.
+    """
+    of_row = torch.empty(len(mask), dtype=torch.long, device=mask.device)
+    for number, own in enumerate(rows):
+        of_row[own] = number
+    return of_row.unsqueeze(-1).expand_as(mask)[mask]

@@ -22,6 +22,10 @@ class Scores(Protocol):
     temperature: float
 
     @property
+    def owner(self) -> Tensor | None:
+        """``(tokens,)``, the number of the part that each token belongs to, where parts of a batch have their own."""
+
+    @property
     def logp(self) -> Tensor:
         """``(tokens,)``, log-probability of the response token."""
 

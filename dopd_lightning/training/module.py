@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 import warnings
@@ -16,7 +17,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
-from dopd_lightning.distributed.processes import failing_together, number_of_processes
+from dopd_lightning.distributed.processes import average_, failing_together, number_of_processes
 from dopd_lightning.distributed.sharding import is_sharded, let_go, shard
 from dopd_lightning.divergence import Reduction
 from dopd_lightning.errors import DataError, EngineError
@@ -125,6 +126,8 @@ class DOPDModule(Evaluation, Resuming):
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
 
+        if isinstance(self.fusion, nn.Module):
+            self.fusion.requires_grad_(False)  # the loss has no gradient for it, and DDP would wait for one
         named = named_sources(teacher, reference, sources or {})
         check_sources_given(named, self.fusion, self.rollout)
         self.student = load_policy(student) if isinstance(student, str | os.PathLike) else student
@@ -149,7 +152,7 @@ class DOPDModule(Evaluation, Resuming):
         scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
         check = partial(check_sampled_support, rollout=self.rollout, loss_temperature=loss_temperature)
         self._objective = Objective(self.fusion, scoring, reduction, self.eos_ids, check)
-        self._draws = torch.Generator()
+        self._draws: torch.Generator | None = None  # made when it is drawn from: it cannot be sent to a process
         self._readings = Readings(self.tokenizer, self.vocabulary_size, room + self.rollout.sampling.max_new_tokens)
         self._is_finite = False
         self._wanted: tuple[int, int | None] | None = None
@@ -198,6 +201,9 @@ class DOPDModule(Evaluation, Resuming):
             written = self._roll_out(examples, prompts)
         seconds = time.perf_counter() - began
         loss, record = self._supervise(examples, prompts, written, wanted)
+        if isinstance(self.fusion, nn.Module):
+            with torch.no_grad():
+                average_([*self.fusion.parameters(), *self.fusion.buffers()])
         record = replace(record, rollout_seconds=seconds)
         folder = self.trainer.default_root_dir if self._trainer is not None else "."
         with failing_together((NonFiniteLossError,), self.device):
@@ -230,11 +236,14 @@ class DOPDModule(Evaluation, Resuming):
             thresholds: what a rule that routes compares tokens with, such as a training step's; means over these
                 responses if not given.
         """
+        of_rule = copy.deepcopy(self.fusion.state_dict()) if isinstance(self.fusion, nn.Module) else None
         with evaluating(self.student):
             prompts = self._all_prompts(examples)
             self._synchronise()
             written = self._write(self.student, prompts["student"], self.rollout.sampling)
             _, record = self._supervise(examples, prompts, written, (alternatives, None), thresholds)
+        if of_rule is not None:  # which may have noted what it saw
+            cast(nn.Module, self.fusion).load_state_dict(of_rule)
         let_go(self.student)
         return record
 
@@ -282,6 +291,7 @@ class DOPDModule(Evaluation, Resuming):
         shown, generator = getattr(self.privileged, name, None), None
         if shown is None:
             own = self._sources[name].shown
+            self._draws = self._draws or torch.Generator().manual_seed(torch.initial_seed())
             shown, generator = 1.0 if own is None else own, self._draws
         return [
             self._token_ids(example, privileged=torch.rand((), generator=generator).item() < shown)
@@ -358,22 +368,21 @@ class DOPDModule(Evaluation, Resuming):
                 shard(policy, mesh["data_parallel"])
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move and convert, but for the dtype of frozen models: those keep the one they were loaded in.
+        """Move and convert, but for the dtype of frozen models, and of a rule's own weights and means.
 
         (``precision=bf16-true`` would convert all. A snapshot or average follows the student that it is of.)
         """
         device, *_ = torch._C._nn._parse_to(*args, **kwargs)
-        every = dict(self.sources.items())
-        for name, source in self._sources.items():
-            if source.keeps_dtype:
-                del self.sources[name]
+        kept: list[tuple[nn.Module, str, nn.Module]] = []
+        kept += [(self.sources, name, source) for name, source in self._sources.items() if source.keeps_dtype]
+        kept += [(self, "fusion", self.fusion)] if isinstance(self.fusion, nn.Module) else []
+        for owner, name, _ in kept:
+            owner._modules[name] = nn.Module()  # in its place, so that all stay in their order
         try:
             super().to(*args, **kwargs)
         finally:
-            frozen = [source for name, source in every.items() if name not in self.sources]
-            self.sources = nn.ModuleDict(every)  # in the order that they had
-        for module in frozen:
-            module.to(device=device)
+            for owner, name, module in kept:
+                owner._modules[name] = module.to(device=device)
         return self
 
     def train(self, mode: bool = True) -> DOPDModule:
@@ -391,7 +400,7 @@ class DOPDModule(Evaluation, Resuming):
         warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
         if self.global_rank > 0:  # all processes were seeded alike, and would sample alike
             torch.manual_seed(torch.initial_seed() + self.global_rank)
-        self._draws.manual_seed(torch.initial_seed())
+        self._draws = None
 
     def configure_optimizers(self) -> Any:
         optimizer = self._make_optimizer([p for p in self.student.parameters() if p.requires_grad])

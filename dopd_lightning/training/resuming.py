@@ -25,7 +25,7 @@ class Resuming(L.LightningModule):
 
     student: PreTrainedModel
     sources: nn.ModuleDict
-    _draws: torch.Generator
+    _draws: torch.Generator | None
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Resuming(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a run that goes on needs besides: each process's random state, and what was counted so far."""
         checkpoint["regime_counts"] = self.regime_counts.counts.tolist()
-        own = random_state(self.device) | {"sources": self._draws.get_state()}
+        own = random_state(self.device) | ({} if self._draws is None else {"sources": self._draws.get_state()})
         checkpoint["random_states"] = gathered_objects(own)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -68,6 +68,7 @@ class Resuming(L.LightningModule):
             own = states[self.global_rank]
             set_random_state(own, self.device)
             if "sources" in own:
+                self._draws = torch.Generator()
                 self._draws.set_state(own["sources"])
         else:  # nobody's to go on from; what the step began with must not be drawn again
             torch.manual_seed(torch.initial_seed() + self.trainer.world_size * self.global_step)

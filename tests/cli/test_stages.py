@@ -198,8 +198,22 @@ def test_every_rollout_trains(run, rollout):
 
 @pytest.mark.parametrize("reference", choices("reference"))
 def test_every_reference_trains(run, reference, models):
-    name = [f"reference.model.name={models}/other"] if reference == "model" else []
-    assert run(f"reference={reference}", *name, "objective=train/loss") is not None
+    of_kind = {
+        "model": [f"reference.model.name={models}/other"],
+        "base": ["student=lora"],
+        "ensemble": ["+source@reference.members.other=policy", f"reference.members.other.name={models}/other"],
+        "by_domain": [
+            *("+source@reference.members.other=policy", f"reference.members.other.name={models}/other"),
+            *("reference.column=answer", "reference.domains={2: other, 3: other, 4: other, 5: other}"),
+        ],
+    }
+    assert run(f"reference={reference}", *of_kind.get(reference, []), "objective=train/loss") is not None
+
+
+def test_further_sources_train_by_name(run, models):
+    sources = ["sources=[snapshot]", "+source@sources.maths=policy", f"sources.maths.name={models}/other"]
+    share = "fusion.weights={teacher: 0.5, snapshot: 0.2, maths: 0.3}"
+    assert run(*sources, "fusion=mixture", share, "objective=train/loss") is not None
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from importlib.resources import files
@@ -142,6 +143,11 @@ def chosen(configured, models, lines, tmp_path):
                 group, name = "+source@sources.maths", name
             words += [f"{'+' if group in ('debug', 'experiment') else ''}{group}={name}"]
             words += needs(choice, models, lines, tmp_path)
+            if choice.endswith("/by_domain"):
+                path = tmp_path / "domains.jsonl"
+                rows = [json.loads(line) | {"domain": "other"} for line in lines.read_text().splitlines()]
+                path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+                words.append(f"data.train.path={path}")
             if group == "experiment":
                 bare = True
                 words.append("trainer.val_check_interval=null")

@@ -100,5 +100,5 @@ def test_a_checkpoint_holds_the_random_states_of_all_processes_and_no_frozen_mod
     checkpoint = torch.load(tmp_path / "run.ckpt", weights_only=True)
     one, other = checkpoint["random_states"]
     assert not one["torch"].equal(other["torch"])
-    assert {name.split(".")[0] for name in checkpoint["state_dict"]} == {"student", "reference"}
+    assert {name.split(".")[0] for name in checkpoint["state_dict"]} == {"student", "sources"}
     assert all(type(tensor) is torch.Tensor for tensor in checkpoint["state_dict"].values()), "whole ones"

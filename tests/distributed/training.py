@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -38,6 +42,14 @@ def examples(number: int) -> list[dict[str, Any]]:
         }
         for n in range(number)
     ]
+
+
+def own_rule() -> Any:
+    """The rule of examples/own_rule, which is found there."""
+    folder = str(Path(__file__).parents[2] / "examples" / "own_rule")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module("running_gap").RunningGap()
 
 
 class Spelled(DatasetRollout):
@@ -122,7 +134,7 @@ def module_of(case: Case) -> DOPDModule:
         teacher,
         new_policy(ARCHITECTURE, tokenizer, seed=2) if case.reference == "model" else case.reference,
         tokenizer=tokenizer,
-        fusion=case.fusion,
+        fusion=copy.deepcopy(case.fusion),  # tensors that are sent to processes are in memory that these share
         rollout=case.rollout,
         reduction=case.reduction,
         optimizer=case.optimizer,
@@ -197,6 +209,7 @@ def train(case: Case, *callbacks: L.Callback) -> dict[str, Any]:
         "student": whole(module.student.state_dict()),
         "reference": whole(module.reference.state_dict()),
         "regime_counts": module.regime_counts.counts,
+        "fusion": whole(module.fusion.state_dict()) if isinstance(module.fusion, torch.nn.Module) else {},
     }
 
 

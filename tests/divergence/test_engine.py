@@ -15,7 +15,7 @@ from dopd_lightning.divergence import Divergence, Pool, Term, fused_loss, reduce
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.scores import StateScores
 from dopd_lightning.scores.head import Head
-from tests.sources import pool_of_two, two
+from tests.two_sources import pool_of_two, two
 
 ROLES = ("student", "teacher", "reference")
 

@@ -10,7 +10,7 @@ from dopd_lightning.divergence import Divergence, Term, loss_of
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.scores import LogitScores, Scores, StateScores
 from dopd_lightning.scores.head import Head
-from tests.sources import pool_of_two
+from tests.two_sources import pool_of_two
 
 IDS = torch.tensor([[0, 5, 2], [3, 6, 6]])
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0]]).bool()

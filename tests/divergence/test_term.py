@@ -7,7 +7,7 @@ import torch
 
 from dopd_lightning.divergence import Divergence, Pool, Term
 from dopd_lightning.errors import ConfigError
-from tests.sources import pool_of_two
+from tests.two_sources import pool_of_two
 
 
 @pytest.mark.parametrize(

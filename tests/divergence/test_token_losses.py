@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dopd_lightning.divergence import Divergence, Pool, Term, divergence, token_losses
 from dopd_lightning.errors import ConfigError
-from tests.sources import pool_of_two, two
+from tests.two_sources import pool_of_two, two
 
 REVERSE = Divergence()
 TOP_K = Divergence(support="top_k", top_k=3)

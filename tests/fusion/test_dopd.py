@@ -11,7 +11,7 @@ from dopd_lightning.divergence import Toward
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD, Regime, Supervision, dopd
 from dopd_lightning.fusion.routing import routing
-from tests.sources import statistics_of
+from tests.two_sources import statistics_of
 
 LH, LL, HT, HS = Regime
 

@@ -25,7 +25,7 @@ from dopd_lightning.fusion import (
     Teacher,
     TokenStatistics,
 )
-from tests.sources import statistics_of, two
+from tests.two_sources import statistics_of, two
 
 UNIFORM = [DOPD, Teacher, Reference, Mixture, Product, Confidence, Importance, Prune]
 EVERY = [*UNIFORM, EntropyAware, Data]

@@ -9,7 +9,7 @@ import torch
 
 from dopd_lightning.divergence import divergence
 from dopd_lightning.errors import ConfigError
-from tests.sources import statistics_of
+from tests.two_sources import statistics_of
 
 SOURCES = ("student", "teacher", "reference")
 NAMES = [f"{source}_{what}" for source in SOURCES for what in ("logp", "entropy")] + ["teacher_divergence", "gap"]

@@ -13,7 +13,8 @@ from transformers import BertConfig, BertModel, T5Config
 from dopd_lightning.cli.stages import run_stage
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.hints import LocalWriter
-from dopd_lightning.policies import as_reference, load_lora_policy, load_policy, loading
+from dopd_lightning.policies import load_lora_policy, load_policy, loading
+from dopd_lightning.sources import as_source
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ MISSING = r"are not in its files, and would be random numbers: "
     [
         load_policy,
         load_lora_policy,
-        as_reference,
+        as_source,
         lambda folder: LocalWriter(name=str(folder), max_new_tokens=9).open().__enter__(),
     ],
 )

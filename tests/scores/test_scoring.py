@@ -48,15 +48,24 @@ def make(tokenizer):
     return make
 
 
+def scored(scoring, policies, tables=TABLES):
+    """Scores by role; the student's keep the graph."""
+    scoring.try_heads(policies)
+    return {
+        role: scoring(policy, VIEWS[role], RESPONSES, tables.get(role, 0), learns=role == "student")
+        for role, policy in policies.items()
+    }
+
+
 def by_logits(make, policies, **settings):
     policies = copy.deepcopy(policies)
     adapted(policies["teacher"])
     with pytest.warns(UserWarning, match="the teacher's output head is more than a linear layer"):
-        return make(**settings)(policies, VIEWS, RESPONSES, TABLES)
+        return scored(make(**settings), policies)
 
 
 def test_plain_heads_are_scored_by_states(make, policies):
-    scores = make(temperature=0.7, memory=3)(policies, VIEWS, RESPONSES, TABLES)
+    scores = scored(make(temperature=0.7, memory=3), policies)
     assert list(scores) == list(ROLES)
     for role, each in scores.items():
         assert isinstance(each, StateScores)
@@ -69,9 +78,9 @@ def test_one_head_that_cannot_be_read_has_all_scored_by_logits_and_is_named_once
     adapted(policies["teacher"])
     score = make(temperature=0.7)
     with pytest.warns(UserWarning, match="the teacher's output head is more than a linear layer") as warnings:
-        first = score(policies, VIEWS, RESPONSES, TABLES)
+        first = scored(score, policies)
     assert len(warnings) == 1
-    second = score(policies, VIEWS, RESPONSES, TABLES)
+    second = scored(score, policies)
     for scores in (first, second):
         assert all(isinstance(each, LogitScores) and each.temperature == 0.7 for each in scores.values())
 
@@ -81,7 +90,7 @@ def test_heads_are_tried_once(make, policies, monkeypatch):
     monkeypatch.setattr(scoring, "is_read_right", lambda head, policy: tried.append(policy) or True)
     score = make()
     for _ in range(2):
-        score(policies, VIEWS, RESPONSES, {})
+        scored(score, policies, {})
     assert [policy for policy in tried if policy is policies["teacher"]] == [policies["teacher"]]
 
 
@@ -95,13 +104,13 @@ def test_a_head_that_is_not_what_it_seems_is_scored_by_logits(make, policies, mo
 
     monkeypatch.setattr(policies["student"], "forward", altered)
     with pytest.warns(UserWarning, match="the student's output head"):
-        scores = make()(policies, VIEWS, RESPONSES, TABLES)
+        scores = scored(make(), policies)
     assert isinstance(scores["student"], LogitScores)
 
 
 @pytest.mark.parametrize("memory", [0.001, 64])
 def test_both_ways_say_the_same(make, policies, tokenizer, memory):
-    states = make(temperature=0.7, memory=memory)(policies, VIEWS, RESPONSES, TABLES)
+    states = scored(make(temperature=0.7, memory=memory), policies)
     logits = by_logits(make, policies, temperature=0.7)
     for role in ROLES:
         torch.testing.assert_close(states[role].logp, logits[role].logp)
@@ -115,7 +124,7 @@ def test_both_ways_say_the_same(make, policies, tokenizer, memory):
 
 
 def test_only_the_students_scores_have_a_graph(make, policies):
-    by_states = make()(policies, VIEWS, RESPONSES, TABLES)
+    by_states = scored(make(), policies)
     assert {role: each.graph.requires_grad for role, each in by_states.items()} == {
         "student": True,
         "teacher": False,
@@ -136,10 +145,10 @@ def test_sources_are_scored_in_eval_mode_and_their_modes_restored(make, make_pol
     modes = [module.training for module in policy.modules()]
     score = make()
     if readable:
-        passes = [score(policies, VIEWS, RESPONSES, {}) for _ in range(2)]
+        passes = [scored(score, policies, {}) for _ in range(2)]
     else:
         with pytest.warns(UserWarning, match="the student's output head"):
-            passes = [score(policies, VIEWS, RESPONSES, {}) for _ in range(2)]
+            passes = [scored(score, policies, {}) for _ in range(2)]
     assert [module.training for module in policy.modules()] == modes
     torch.testing.assert_close(passes[0]["reference"].logp, passes[1]["reference"].logp)
     assert not torch.allclose(passes[0]["student"].logp, passes[1]["student"].logp)
@@ -150,8 +159,8 @@ def test_modes_are_restored_after_an_error(make, policies, monkeypatch):
         raise KeyError
 
     score = make()
-    score(policies, VIEWS, RESPONSES, {})
+    scored(score, policies, {})
     monkeypatch.setattr(policies["student"], "forward", broken)
     with pytest.raises(KeyError):
-        score({"reference": policies["reference"]}, VIEWS, RESPONSES, {})
+        scored(score, {"reference": policies["reference"]}, {})
     assert all(module.training for module in policies["student"].modules())

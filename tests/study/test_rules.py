@@ -11,7 +11,7 @@ from dopd_lightning.divergence import Toward
 from dopd_lightning.fusion import TokenStatistics
 from dopd_lightning.fusion.routing import Thresholds
 from study.rules import MedianRouting, Posterior, SoftRouting
-from tests.sources import statistics_of
+from tests.two_sources import statistics_of
 
 
 def statistics(teacher, reference, mask=None, thresholds=None):
