@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,12 +36,13 @@ class ByDomain(Several):
         self,
         members: Mapping[str, Source | PreTrainedModel],
         column: str = "domain",
-        domains: Mapping[str, str] | None = None,
+        domains: Mapping[Any, str] | None = None,
         shown: float | None = None,
     ) -> None:
         super().__init__(members, shown)
         self.column = column
-        self.domains = {name: name for name in members} if domains is None else dict(domains)
+        of_values = {name: name for name in members} if domains is None else domains
+        self.domains = {str(value): name for value, name in of_values.items()}
         for domain, name in self.domains.items():
             if name not in members:
                 raise ConfigError(
