@@ -9,10 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from dopd_lightning.fusion import route
-from dopd_lightning.maps import QUANTITIES, Alternatives, MappedResponse, Snapshot
+from dopd_lightning.maps import Alternatives, MappedResponse, Snapshot, quantities_of
 
 VOCABULARY = 151_936
-ROLES = ("student", "teacher", "reference")
+SOURCES = ("teacher", "reference")
+POLICIES = ("student", *SOURCES)
+QUANTITIES = [quantity.name for quantity in quantities_of(SOURCES)]
 WEIGHTS = np.array([0.6, 0.3, 1.0, 0.6])
 """The paper's, by regime."""
 
@@ -51,7 +53,7 @@ def like_a_run(
                 quantities=quantities,
                 alternatives={
                     role: _alternatives(rng, ids, quantities[f"{role}_probability"], alternatives, pool)
-                    for role in ROLES
+                    for role in POLICIES
                 },
             )
         )
@@ -75,7 +77,7 @@ def at_random(step: int, *, prompts: int, tokens: int, alternatives: int = 5) ->
                     rng.integers(0, VOCABULARY, (tokens, alternatives), dtype=np.int32),
                     rng.random((tokens, alternatives), dtype=np.float32),
                 )
-                for role in ROLES
+                for role in POLICIES
             },
         )
         for number in range(prompts)
@@ -94,14 +96,14 @@ def _numbers(rng: np.random.Generator, tokens: int, spread: float) -> tuple[dict
     }
     both = (torch.tensor(logs[role]).float()[None] for role in ("teacher", "reference"))
     regimes = route(*both, torch.ones(1, tokens, dtype=torch.bool))[0].numpy()
-    divergences = {role: np.abs(logs[role] - student) * (1 - np.exp(logs[role])) + 1e-6 for role in ROLES[1:]}
+    divergences = {role: np.abs(logs[role] - student) * (1 - np.exp(logs[role])) + 1e-6 for role in SOURCES}
     taught_by = np.where(np.isin(regimes, [0, 2]), divergences["teacher"], divergences["reference"])
     numbers = {
         "gap": np.abs(logs["teacher"] - logs["reference"]),
         "loss": WEIGHTS[regimes] * taught_by,
         "student_entropy": entropy,
-        **{f"{role}_entropy": entropy * np.exp(rng.normal(-0.3, 0.4, tokens)) for role in ROLES[1:]},
-        **{f"{role}_probability": np.exp(logs[role]) for role in ROLES},
+        **{f"{role}_entropy": entropy * np.exp(rng.normal(-0.3, 0.4, tokens)) for role in SOURCES},
+        **{f"{role}_probability": np.exp(logs[role]) for role in POLICIES},
         **{f"{role}_divergence": values for role, values in divergences.items()},
     }
     return {name: numbers[name].astype(np.float32) for name in QUANTITIES}, regimes.astype(np.int8)

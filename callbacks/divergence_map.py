@@ -1,4 +1,4 @@
-"""Where teacher and reference part, token by token, as training goes on."""
+"""Where the sources of supervision part, token by token, as training goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dopd_lightning.distributed.random_state import random_state, set_random_sta
 from dopd_lightning.errors import check_range
 from dopd_lightning.fusion import Thresholds
 from dopd_lightning.io.files import write_whole
-from dopd_lightning.maps import Snapshot, ids_of, render_page, responses_of, token_pieces
+from dopd_lightning.maps import Snapshot, ids_of, render_page, responses_of, sources_of, token_pieces
 from dopd_lightning.training.module import DOPDModule
 from dopd_lightning.training.watcher import Watcher
 
@@ -179,7 +179,8 @@ class DivergenceMap(Watcher):
             return
         assert self.folder is not None
         tokenizer = module.tokenizer
-        snapshot = Snapshot(step, responses, token_pieces(tokenizer, ids_of(responses)))  # type: ignore[arg-type]
+        pieces = token_pieces(tokenizer, ids_of(responses))  # type: ignore[arg-type]
+        snapshot = Snapshot(step, responses, pieces, sources_of(responses))
         self._snapshots.append(snapshot)
         snapshot.save(_path(self.folder, step))
         self._write_page()

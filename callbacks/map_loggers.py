@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
-from dopd_lightning.maps import COLUMNS, Snapshot, averages, heatmap, render_page, rows, shown_alone
+from dopd_lightning.maps import Snapshot, all_sources, averages, columns, heatmap, render_page, rows, shown_alone
 from dopd_lightning.training.watcher import warn_of
 
 
@@ -26,12 +26,12 @@ class MapLoggers:
         self.loggers = loggers
         self.title = title
         self._at_work = list(range(len(loggers)))
-        self._tables: dict[int, Any] = {}  # W&B's that grow, by the logger's place
+        self._tables: dict[int, tuple[Any, Sequence[str]]] = {}  # W&B's that grow, and sources; by the logger's place
 
     def log(self, snapshots: Sequence[Snapshot]) -> None:
         """Log the last of ``snapshots``, with what it adds to the others."""
         last = snapshots[-1]
-        means, picture = averages(last.responses), None
+        means, picture = averages(last), None
         if any(isinstance(logger, WandbLogger | TensorBoardLogger) for logger in self.loggers):
             picture = heatmap(snapshots)
         for place in list(self._at_work):
@@ -39,7 +39,7 @@ class MapLoggers:
                 if means:
                     logger.log_metrics(means, last.step)
                 if isinstance(logger, WandbLogger):
-                    media = self._wandb_media(place, logger, last)
+                    media = self._wandb_media(place, logger, snapshots)
                     if picture is not None:
                         import wandb
 
@@ -60,17 +60,20 @@ class MapLoggers:
             self._at_work.remove(place)
             warn_of(f"the divergence map in {type(logger).__name__}", error)
 
-    def _wandb_media(self, place: int, logger: WandbLogger, last: Snapshot) -> dict[str, Any]:
+    def _wandb_media(self, place: int, logger: WandbLogger, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
         import wandb  # takes a second, which runs without it need not wait for
 
         if place not in self._tables:
             _find_room_for_tables(logger)
+            sources = all_sources(snapshots)
             # Mixed types: working out those of each cell would take longer than all the rest of a map.
-            self._tables[place] = wandb.Table(list(COLUMNS), log_mode="INCREMENTAL", allow_mixed_types=True)
-        for row in list(rows(last))[: wandb.Table.MAX_ROWS]:  # W&B shows no more of one increment
-            self._tables[place].add_data(*row)
-        page = wandb.Html(render_page([last], title=self.title), inject=False)
-        return {"map/tokens": self._tables[place], "map/page": page}
+            table = wandb.Table(columns(sources), log_mode="INCREMENTAL", allow_mixed_types=True)
+            self._tables[place] = table, sources
+        table, sources = self._tables[place]  # columns stay as they were: W&B adds rows alone
+        for row in list(rows(snapshots[-1], sources))[: wandb.Table.MAX_ROWS]:  # W&B shows no more of one increment
+            table.add_data(*row)
+        page = wandb.Html(render_page(snapshots[-1:], title=self.title), inject=False)
+        return {"map/tokens": table, "map/page": page}
 
     def end(self, snapshots: Sequence[Snapshot]) -> None:
         """Log what is worth logging once, when no snapshot will follow: W&B's table, whole and immutable."""
@@ -80,8 +83,9 @@ class MapLoggers:
                     import wandb
 
                     _find_room_for_tables(logger)
-                    data = [row for snapshot in snapshots for row in rows(snapshot)][-wandb.Table.MAX_ROWS :]
-                    table = wandb.Table(list(COLUMNS), data, allow_mixed_types=True)
+                    sources = all_sources(snapshots)
+                    data = [row for snapshot in snapshots for row in rows(snapshot, sources)][-wandb.Table.MAX_ROWS :]
+                    table = wandb.Table(columns(sources), data, allow_mixed_types=True)
                     logger.log_metrics({"map/all_tokens": table}, snapshots[-1].step)  # type: ignore[dict-item]
 
 

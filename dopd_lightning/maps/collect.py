@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dopd_lightning.maps.quantities import STUDENT
 from dopd_lightning.maps.snapshot import Alternatives, MappedResponse
 from dopd_lightning.record import TokenDetails, TokenRecord
 
@@ -65,6 +66,12 @@ def _response(record: TokenRecord, details: TokenDetails, place: int, row: int, 
             for policy, found in details.likeliest.items()
         },
     )
+
+
+def sources_of(responses: Sequence[MappedResponse]) -> list[str]:
+    """The sources that took part in any of them, in their order."""
+    found = dict.fromkeys(policy for response in responses for policy in response.alternatives)
+    return [policy for policy in found if policy != STUDENT]
 
 
 def ids_of(responses: Sequence[MappedResponse]) -> list[int]:

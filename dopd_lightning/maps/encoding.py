@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dopd_lightning.maps.numbers import DIGITS, codes, digit
-from dopd_lightning.maps.snapshot import QUANTITIES, ROLES, Snapshot
+from dopd_lightning.maps.quantities import STUDENT, Quantity, quantities_of
+from dopd_lightning.maps.snapshot import Snapshot
 from dopd_lightning.maps.visible import is_text, readable, shown
 
 FEW = 3
@@ -28,7 +29,7 @@ SHARES = (32, 8, 1)
 """Alternatives come first for one token in 32, those with the largest gap, then for one in 8, then for all."""
 
 ABSENT = "-"
-"""What stands for a layer that the snapshot has nothing for."""
+"""A layer that the snapshot has nothing for, as it is written."""
 
 
 class Layer(NamedTuple):
@@ -45,9 +46,9 @@ class Layer(NamedTuple):
     without: str
 
 
-PLAN = [
-    *(Layer(name, name, "") for name in ("texts", "ids", "regimes")),
-    *(Layer(f"coarse/{name}", name, f"no {name.replace('_', ' ')}") for name in QUANTITIES),
+NEEDED = [Layer(name, name, "") for name in ("texts", "ids", "regimes")]
+
+_DETAILS = [
     Layer("alternatives/32", "alternatives", "no alternatives"),
     Layer("finer", "numbers", "numbers within 16 %"),
     Layer(
@@ -64,9 +65,16 @@ PLAN = [
     Layer("alternatives/more", "alternatives", f"only the {FEW} likeliest alternatives"),
     Layer("alternatives/fine", "alternatives", "probabilities of alternatives within 4 %"),
 ]
-"""All layers, in the order in which they are written; a page gives them up from the end."""
 
-NEEDED = sum(not layer.without for layer in PLAN)
+
+def plan(sources: Sequence[str]) -> list[Layer]:
+    """All layers beside these sources, in the order in which they are written; a page gives them up from the end."""
+    coarse = [Layer(f"coarse/{each.name}", each.name, f"no {_words(each)}") for each in quantities_of(sources)]
+    return [*NEEDED, *coarse, *_DETAILS]
+
+
+def _words(quantity: Quantity) -> str:
+    return f"{quantity.policy} {quantity.kind}" if quantity.policy else quantity.kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,19 +83,19 @@ class Encoded:
 
     Attributes:
         step: the snapshot's.
-        layers: in the order of `PLAN`, deflated, in base64; `ABSENT` where there is nothing.
-        ids: by layer, the token ids in it, without repeats.
+        layers: by name, deflated, in base64; only those that there is anything in.
+        ids: by layer's name, the token ids in it, without repeats.
         scales: by quantity, and ``loss_share``: the value that one token in a hundred exceeds.
     """
 
     step: int
-    layers: list[str] = field(default_factory=list)
-    ids: list[NDArray[np.int32]] = field(default_factory=list)
+    layers: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     scales: dict[str, float] = field(default_factory=dict)
 
-    def has(self, index: int) -> bool:
-        """Whether there is anything in a layer."""
-        return self.layers[index] != ABSENT
+    def written(self, layers: Sequence[Layer]) -> list[str]:
+        """These layers as a page has them, `ABSENT` where there is nothing."""
+        return [self.layers.get(layer.name, ABSENT) for layer in layers]
 
 
 _ENCODED: WeakKeyDictionary[Snapshot, Encoded] = WeakKeyDictionary()
@@ -98,13 +106,15 @@ def encoded(snapshot: Snapshot) -> Encoded:
     if snapshot not in _ENCODED:
         rows = _Rows(snapshot)
         result = Encoded(snapshot.step, scales=rows.scales())
-        for layer in PLAN:
+        for layer in plan(snapshot.sources):
             arrays, ids = rows.layer(layer.name)
             data = b"".join(part if isinstance(part, bytes) else part.tobytes() for part in arrays)
+            if not data:
+                continue
             # In digits nothing longer repeats but zeros: looking for it costs time, and bytes.
             strategy = zlib.Z_RLE if layer.name.split("/")[0] in {"regimes", *DIGITS} else zlib.Z_FILTERED
-            result.layers.append(deflated(data, strategy) if data else ABSENT)
-            result.ids.append(np.unique(ids))
+            result.layers[layer.name] = deflated(data, strategy)
+            result.ids[layer.name] = np.unique(ids)
         _ENCODED[snapshot] = result
     return _ENCODED[snapshot]
 
@@ -129,17 +139,17 @@ class _Rows:
         self.lengths = np.array([len(response.token_ids) for response in filled], dtype=np.int64)
         self.ids = _joined([response.token_ids for response in filled], np.int32)
         self.regimes = _joined([response.regimes for response in filled], np.int8)
-        names = [name for name in QUANTITIES if filled and name in filled[0].quantities]
+        names = [each.name for each in quantities_of(snapshot.sources) if filled and each.name in filled[0].quantities]
         self.quantities = {
             name: _joined([response.quantities[name] for response in filled], np.float32) for name in names
         }
         self.codes = {name: codes(values) for name, values in self.quantities.items()}
-        self.roles = [role for role in ROLES if filled and role in filled[0].alternatives]
-        if self.roles:  # (roles, tokens, K)
-            found = [[response.alternatives[role] for response in filled] for role in self.roles]
-            self.alternative_ids = np.stack([_joined([one.ids for one in role], np.int32) for role in found])
+        self.policies = [each for each in (STUDENT, *snapshot.sources) if filled and each in filled[0].alternatives]
+        if self.policies:  # (policies, tokens, K)
+            found = [[response.alternatives[policy] for response in filled] for policy in self.policies]
+            self.alternative_ids = np.stack([_joined([one.ids for one in policy], np.int32) for policy in found])
             self.alternative_codes = codes(
-                np.stack([_joined([one.probabilities for one in role], np.float32) for role in found])
+                np.stack([_joined([one.probabilities for one in policy], np.float32) for policy in found])
             )
             self.shares = self._shares()
 
@@ -154,7 +164,7 @@ class _Rows:
 
     def layer(self, name: str) -> tuple[list[Any], NDArray[np.int32]]:
         """What to write, and the token ids in it."""
-        match name.split("/"):
+        match name.split("/", 1):
             case ["texts"]:
                 return [json.dumps(self._texts()).encode()], NONE
             case ["ids"]:
@@ -166,7 +176,7 @@ class _Rows:
                 return [digit(self.codes[quantity], "coarse"), signs], NONE
             case ["finer" | "fine"]:
                 return [digit(row, name) for row in self.codes.values()], NONE
-            case ["alternatives", part] if self.roles:
+            case ["alternatives", part] if self.policies:
                 return self._alternatives(part)
         return [], NONE
 
@@ -196,8 +206,8 @@ class _Rows:
         return {
             "step": self.snapshot.step,
             "quantities": list(self.codes),
-            "roles": self.roles,
-            "alternatives": self.alternative_ids.shape[-1] if self.roles else 0,
+            "policies": self.policies,
+            "alternatives": self.alternative_ids.shape[-1] if self.policies else 0,
             "responses": [
                 {
                     "prompt": readable(response.prompt),

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dopd_lightning.maps.snapshot import QUANTITIES, Snapshot
-
-PREFERRED = ("gap", "teacher_divergence", "reference_divergence", "student_entropy")
-"""What is drawn: the first of these that is known."""
+from dopd_lightning.maps.quantities import Quantity, quantities_of
+from dopd_lightning.maps.snapshot import Snapshot, all_sources
 
 WIDTH = 10.0
 """Of the picture, in inches of 100 pixels."""
@@ -30,13 +28,11 @@ def heatmap(snapshots: Sequence[Snapshot]) -> NDArray[np.uint8] | None:
     from matplotlib.figure import Figure
 
     by_prompt: dict[int, dict[int, NDArray[np.float32]]] = {}
-    drawn = next(
-        (name for name in PREFERRED for s in snapshots for r in s.responses if r.fixed and name in r.quantities), None
-    )
+    drawn = _drawn(snapshots)
     for snapshot in snapshots:
         for response in snapshot.responses:
             if drawn is not None and response.fixed and response.number < PROMPTS and len(response.token_ids):
-                by_prompt.setdefault(response.number, {})[snapshot.step] = response.quantities[drawn]
+                by_prompt.setdefault(response.number, {})[snapshot.step] = response.quantities[drawn.name]
     if drawn is None or not by_prompt:
         return None
     steps = [snapshot.step for snapshot in snapshots]
@@ -67,6 +63,15 @@ def heatmap(snapshots: Sequence[Snapshot]) -> NDArray[np.uint8] | None:
     axis.set_xlabel("token of the response")
     axis.spines[:].set_visible(False)
     beside = figure.add_axes((0.88, below / height, 0.015, inside))
-    figure.colorbar(image, cax=beside, label=QUANTITIES[drawn].removesuffix(" (nats)"), extend="max")
+    figure.colorbar(image, cax=beside, label=drawn.meaning.removesuffix(" (nats)"), extend="max")
+    beside.yaxis.label.set_parse_math(False)  # the name of a source is no formula
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+
+
+def _drawn(snapshots: Sequence[Snapshot]) -> Quantity | None:
+    """The gap if it is known, else the first divergence that is, else the student's entropy."""
+    known = {name for s in snapshots for response in s.responses if response.fixed for name in response.quantities}
+    quantities = quantities_of(all_sources(snapshots))
+    preferred = [each for kind in ("gap", "divergence", "entropy") for each in quantities if each.kind == kind]
+    return next((each for each in preferred if each.name in known), None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -12,25 +13,19 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from dopd_lightning.fusion import Regime
-from dopd_lightning.maps.encoding import ABSENT, FEW, PLAN, SHARES, Encoded, encoded
-from dopd_lightning.maps.fitting import Contents, fit
+from dopd_lightning.maps.encoding import ABSENT, FEW, NEEDED, SHARES, Encoded, Layer, encoded, plan
+from dopd_lightning.maps.fitting import Contents, fit, left_out
 from dopd_lightning.maps.numbers import DIGITS, LARGEST, LAST, SMALL
-from dopd_lightning.maps.snapshot import QUANTITIES, ROLES, Snapshot
+from dopd_lightning.maps.quantities import PAIR, as_colours, in_record
+from dopd_lightning.maps.snapshot import Snapshot, all_sources
 from dopd_lightning.maps.visible import SPACE
 
 SCRIPTS = ("decode.js", "colours.js", "numbers.js", "record.js", "legend.js", "tokens.js", "prompts.js", "page.js")
 STYLES = ("page.css", "map.css", "record.css", "media.css")
 """In the order in which they need each other."""
 
-REGIMES = {
-    Regime.LH: "small gap, likely under both sources",
-    Regime.LL: "small gap, unlikely under both sources",
-    Regime.HT: "large gap, likelier under the teacher",
-    Regime.HS: "large gap, likelier under the reference",
-}
-
-NOTICE = 4096
-"""Bytes that are kept for saying what was left out."""
+SPARE, SCALE = 512, 24
+"""Bytes that are kept for a longer notice, and for each number in the index."""
 
 
 def render_page(snapshots: Sequence[Snapshot], *, title: str, limit: int = 20_000_000) -> str:
@@ -41,16 +36,32 @@ def render_page(snapshots: Sequence[Snapshot], *, title: str, limit: int = 20_00
     Args:
         snapshots: any number, also none.
         title: the page's.
-        limit: bytes that the page may have in UTF-8. For it detail is given up, in the order of `encoding.PLAN` from
+        limit: bytes that the page may have in UTF-8. For it detail is given up, in the order of `encoding.plan` from
             the end, then steps, evenly; the page says what.
     """
     ordered = sorted((encoded(snapshot) for snapshot in snapshots), key=lambda snapshot: snapshot.step)
     pieces = {token: piece for snapshot in snapshots for token, piece in snapshot.pieces.items()}
-    empty = _render(title, Contents([], len(PLAN), "", []), limit)
-    return _render(title, fit(ordered, pieces, limit - len(empty.encode()) - NOTICE), limit)
+    sources = all_sources(snapshots)
+    layers = plan(sources)
+    # The largest page without a step: it names all layers, and has most to say of what is left out.
+    bare = Contents([], layers, "", [*left_out(ordered, layers, 0, len(NEEDED))])
+    taken = len(_render(title, sources, bare, limit).encode()) + SPARE + SCALE * len(in_record(sources))
+    return _render(title, sources, fit(ordered, pieces, layers, limit - taken), limit)
 
 
-def _render(title: str, contents: Contents, limit: int) -> str:
+def regimes_in_words(sources: Sequence[str]) -> Mapping[Regime, str]:
+    """Meanings of the regimes; which sources a rule routes between, if not the paper's, a map does not know."""
+    named = set(PAIR) <= set(sources)
+    teacher, reference = PAIR if named else (f"source in the {source}’s place" for source in PAIR)
+    return {
+        Regime.LH: "small gap, likely under both sources",
+        Regime.LL: "small gap, unlikely under both sources",
+        Regime.HT: f"large gap, likelier under the {teacher}",
+        Regime.HS: f"large gap, likelier under the {reference}",
+    }
+
+
+def _render(title: str, sources: Sequence[str], contents: Contents, limit: int) -> str:
     script, style = _joined("js", SCRIPTS), _joined("css", STYLES)
     notice = f"To stay below {limit:,} bytes this page has {'; '.join(contents.left_out)}." if contents.left_out else ""
     return _template().render(
@@ -60,13 +71,13 @@ def _render(title: str, contents: Contents, limit: int) -> str:
         script=script,
         style=style,
         notice=notice,
-        index=_index(contents.snapshots, contents.layers),
+        index=_index(sources, contents.snapshots, contents.layers),
         vocabulary=contents.vocabulary,
-        blocks=[" ".join(snapshot.layers[: contents.layers]) for snapshot in contents.snapshots],
+        blocks=[" ".join(snapshot.written(contents.layers)) for snapshot in contents.snapshots],
     )
 
 
-def _index(snapshots: Sequence[Encoded], layers: int) -> dict[str, Any]:
+def _index(sources: Sequence[str], snapshots: Sequence[Encoded], layers: Sequence[Layer]) -> dict[str, Any]:
     """What the browser needs to know before it decodes a step."""
     scales: dict[str, float] = {}
     for snapshot in snapshots:
@@ -74,12 +85,12 @@ def _index(snapshots: Sequence[Encoded], layers: int) -> dict[str, Any]:
             scales[name] = max(value, scales.get(name, 0.0))
     return {
         "steps": [snapshot.step for snapshot in snapshots],
-        "layers": [layer.name for layer in PLAN[:layers]],
+        "layers": [layer.name for layer in layers],
         "absent": ABSENT,
-        "scales": scales,
-        "quantities": QUANTITIES,
-        "roles": ROLES,
-        "regimes": [{"name": regime.name, "meaning": meaning} for regime, meaning in REGIMES.items()],
+        "quantities": {each.name: asdict(each) | {"scale": scales.get(each.name, 0)} for each in in_record(sources)},
+        "record": [quantity.name for quantity in in_record(sources)],
+        "colours": [quantity.name for quantity in as_colours(sources)],
+        "regimes": [{"name": regime.name, "meaning": words} for regime, words in regimes_in_words(sources).items()],
         "numbers": {"small": SMALL, "largest": LARGEST, "last": LAST, "digits": DIGITS},
         "alternatives": {"few": FEW, "shares": SHARES},
         "space": SPACE,

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dopd_lightning.fusion import Regime
-from dopd_lightning.maps.snapshot import QUANTITIES, ROLES, MappedResponse, Snapshot
+from dopd_lightning.maps.quantities import STUDENT, quantities_of
+from dopd_lightning.maps.snapshot import MappedResponse, Snapshot
 from dopd_lightning.maps.visible import shown_alone
 
-COLUMNS = (
-    "step",
-    "set",
-    "prompt",
-    "number",
-    "position",
-    "token",
-    "token_id",
-    "regime",
-    *QUANTITIES,
-    *(f"{role}_would_say" for role in ROLES),
-)
-"""Of the table; ``set`` is ``fixed`` or ``fresh``. What is not known of a token is None."""
+
+def columns(sources: Sequence[str]) -> list[str]:
+    """The columns of a table beside these sources; ``set`` is ``fixed`` or ``fresh``."""
+    quantities = [quantity.name for quantity in quantities_of(sources)]
+    would_say = [f"{policy}_would_say" for policy in (STUDENT, *sources)]
+    return ["step", "set", "prompt", "number", "position", "token", "token_id", "regime", *quantities, *would_say]
 
 
-def rows(snapshot: Snapshot) -> Iterator[list[Any]]:
-    """The tokens of a snapshot in order, each with `COLUMNS`."""
+def rows(snapshot: Snapshot, sources: Sequence[str] | None = None) -> Iterator[list[Any]]:
+    """The tokens of a snapshot in order, each with `columns`; what is not known of a token is None.
+
+    Args:
+        snapshot: all of it.
+        sources: of a table with other snapshots, whose sources may be others; the snapshot's own if not given.
+    """
+    sources = snapshot.sources if sources is None else sources
     alone = {token: shown_alone(piece) for token, piece in snapshot.pieces.items()}
+    quantities = [quantity.name for quantity in quantities_of(sources)]
     for response in snapshot.responses:
         for n in range(len(response.token_ids)):
-            yield _row(snapshot.step, response, n, alone)
+            yield [
+                *_place(snapshot.step, response, n, alone),
+                *(float(response.quantities[name][n]) if name in response.quantities else None for name in quantities),
+                *(_would_say(response, policy, n, alone) for policy in (STUDENT, *sources)),
+            ]
 
 
-def _row(step: int, response: MappedResponse, n: int, alone: dict[int, str]) -> list[Any]:
+def _place(step: int, response: MappedResponse, n: int, alone: dict[int, str]) -> list[Any]:
     token, regime = int(response.token_ids[n]), int(response.regimes[n])
-    quantities = [float(response.quantities[name][n]) if name in response.quantities else None for name in QUANTITIES]
     return [
         step,
         "fixed" if response.fixed else "fresh",
@@ -44,15 +48,13 @@ def _row(step: int, response: MappedResponse, n: int, alone: dict[int, str]) -> 
         alone[token],
         token,
         Regime(regime).name if regime >= 0 else None,
-        *quantities,
-        *(_would_say(response, role, n, alone) for role in ROLES),
     ]
 
 
-def _would_say(response: MappedResponse, role: str, n: int, alone: dict[int, str]) -> str | None:
+def _would_say(response: MappedResponse, policy: str, n: int, alone: dict[int, str]) -> str | None:
     """A policy's likeliest tokens with their probabilities, in one line."""
-    if role not in response.alternatives:
+    if policy not in response.alternatives:
         return None
-    found = response.alternatives[role]
+    found = response.alternatives[policy]
     pairs = zip(found.ids[n].tolist(), found.probabilities[n].tolist(), strict=True)
     return "   ".join(f"{alone[token]} {probability:.3f}" for token, probability in pairs)

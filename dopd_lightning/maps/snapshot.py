@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,22 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dopd_lightning.io.files import written_whole
-
-ROLES = ("student", "teacher", "reference")
-
-QUANTITIES = {
-    "gap": "privilege advantage gap |log q_T − log q_R| (nats)",
-    "student_probability": "probability of the token under the bare student",
-    "teacher_probability": "probability of the token under the privileged teacher, q_T",
-    "reference_probability": "probability of the token under the privileged reference, q_R",
-    "teacher_divergence": "KL(student ‖ teacher) over the whole vocabulary (nats)",
-    "reference_divergence": "KL(student ‖ reference) over the whole vocabulary (nats)",
-    "loss": "the token's weighted divergence, before the reduction (nats)",
-    "student_entropy": "entropy of the bare student (nats)",
-    "teacher_entropy": "entropy of the privileged teacher (nats)",
-    "reference_entropy": "entropy of the privileged reference (nats)",
-}
-"""What is known of a token, in numbers: names and meanings."""
+from dopd_lightning.maps.quantities import PAIR, STUDENT, quantities_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +34,13 @@ class MappedResponse:
 
     Attributes:
         prompt: as a person wrote it.
-        privileged: what teacher and reference were shown besides, or None.
+        privileged: what sources may be shown besides, or None.
         fixed: whether the prompt is one of those that come back at every step, else it is of the training batch.
         number: which of the fixed, or of the fresh ones, from 0.
         token_ids: ``(tokens,)`` int32, the response.
         regimes: ``(tokens,)`` int8, values of :class:`~dopd_lightning.fusion.Regime`, -1 where the rule has none.
-        quantities: ``(tokens,)`` float32 by name, see `QUANTITIES`; one that the fusion rule does not need is left out.
-        alternatives: by role; a policy that the fusion rule does not need is left out.
+        quantities: ``(tokens,)`` float32 by name, see `quantities_of`; what the fusion rule does not need is left out.
+        alternatives: by policy; one that the fusion rule does not need is left out.
     """
 
     prompt: str
@@ -75,11 +61,13 @@ class Snapshot:
         step: optimizer steps taken before.
         responses: the fixed prompts' first.
         pieces: the bytes that each token id in it stands for, alternatives included.
+        sources: the names of the sources of supervision, in their order.
     """
 
     step: int
     responses: Sequence[MappedResponse]
     pieces: Mapping[int, bytes]
+    sources: Sequence[str] = PAIR
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a NumPy archive, without pickled objects: ``<number of the response>/<field>``.
@@ -87,7 +75,7 @@ class Snapshot:
         Raises:
             WriteError: if that fails.
         """
-        arrays: dict[str, Any] = {"step": np.array(self.step)}
+        arrays: dict[str, Any] = {"step": np.array(self.step), "sources": _from_text(json.dumps(list(self.sources)))}
         arrays["pieces/ids"] = np.array(list(self.pieces), dtype=np.int32)
         arrays["pieces/lengths"] = np.array([len(piece) for piece in self.pieces.values()], dtype=np.int32)
         arrays["pieces/bytes"] = np.frombuffer(b"".join(self.pieces.values()), dtype=np.uint8)
@@ -102,29 +90,46 @@ class Snapshot:
             }
             if response.privileged is not None:
                 fields["privileged"] = _from_text(response.privileged)
-            for role, alternatives in response.alternatives.items():
-                fields[f"alternatives/{role}/ids"] = alternatives.ids
-                fields[f"alternatives/{role}/probabilities"] = alternatives.probabilities
+            for policy, alternatives in response.alternatives.items():
+                fields[f"alternatives/{policy}/ids"] = alternatives.ids
+                fields[f"alternatives/{policy}/probabilities"] = alternatives.probabilities
             arrays |= {f"{index}/{name}": values for name, values in fields.items()}
         with written_whole(path, "the map") as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Snapshot:
-        """Read what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote, also before it wrote the names of sources."""
         with np.load(path) as archive:
             arrays = dict(archive)
-        count = len({name.split("/")[0] for name in arrays} - {"step", "pieces"})
+        sources = json.loads(_to_text(arrays["sources"])) if "sources" in arrays else _sources_before(arrays)
+        count = len({name.split("/")[0] for name in arrays} - {"step", "sources", "pieces"})
         ends = arrays["pieces/lengths"].cumsum()
         data = arrays["pieces/bytes"].tobytes()
         starts = ends - arrays["pieces/lengths"]
         pieces = {
             int(token): data[start:end] for token, start, end in zip(arrays["pieces/ids"], starts, ends, strict=True)
         }
-        return cls(int(arrays["step"]), [_response(arrays, f"{index}/") for index in range(count)], pieces)
+        responses = [_response(arrays, f"{index}/", sources) for index in range(count)]
+        return cls(int(arrays["step"]), responses, pieces, sources)
 
 
-def _response(arrays: Mapping[str, Any], prefix: str) -> MappedResponse:
+def all_sources(snapshots: Sequence[Snapshot]) -> list[str]:
+    """The names of the sources of any of them, in their order."""
+    return list(dict.fromkeys(source for snapshot in snapshots for source in snapshot.sources))
+
+
+def _sources_before(arrays: Mapping[str, Any]) -> list[str]:
+    """Those of an archive that does not name them: of the two that there were, the ones that something is known of."""
+    fields = {name.partition("/")[2] for name in arrays}
+    return [
+        source
+        for source in PAIR
+        if any(field.startswith((f"quantities/{source}_", f"alternatives/{source}/")) for field in fields)
+    ]
+
+
+def _response(arrays: Mapping[str, Any], prefix: str, sources: Sequence[str]) -> MappedResponse:
     fields = {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
     return MappedResponse(
         prompt=_to_text(fields["prompt"]),
@@ -133,11 +138,15 @@ def _response(arrays: Mapping[str, Any], prefix: str) -> MappedResponse:
         number=int(fields["number"]),
         token_ids=fields["token_ids"],
         regimes=fields["regimes"],
-        quantities={name: fields[f"quantities/{name}"] for name in QUANTITIES if f"quantities/{name}" in fields},
+        quantities={
+            quantity.name: fields[f"quantities/{quantity.name}"]
+            for quantity in quantities_of(sources)
+            if f"quantities/{quantity.name}" in fields
+        },
         alternatives={
-            role: Alternatives(fields[f"alternatives/{role}/ids"], fields[f"alternatives/{role}/probabilities"])
-            for role in ROLES
-            if f"alternatives/{role}/ids" in fields
+            policy: Alternatives(fields[f"alternatives/{policy}/ids"], fields[f"alternatives/{policy}/probabilities"])
+            for policy in (STUDENT, *sources)
+            if f"alternatives/{policy}/ids" in fields
         },
     )
 

@@ -19,9 +19,11 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from dopd_lightning.callbacks import DivergenceMap
 from dopd_lightning.fusion import DOPD
-from dopd_lightning.maps import COLUMNS
+from dopd_lightning.maps import columns
 from dopd_lightning.rollout import StudentRollout
 from dopd_lightning.training.module import DOPDModule
+
+COLUMNS = columns(["teacher", "reference"])
 
 WHOLE, LAST = 1, 4
 """Kinds of pieces of LevelDB's log format: a whole record, and the last piece of one."""
@@ -112,7 +114,7 @@ def test_the_table_grows_by_increments(logged):
     assert {entry["log_mode"] for entry in entries} == {"INCREMENTAL"}
     assert [entry["increment_num"] for entry in entries] == [0, 1, 2]
     increments = [json.loads((files / entry["path"]).read_text()) for entry in entries]
-    assert all(tuple(each["columns"]) == COLUMNS for each in increments)
+    assert all(each["columns"] == COLUMNS for each in increments)
     assert sum(len(each["data"]) for each in increments) == tokens(maps), "each row is written once"
 
 

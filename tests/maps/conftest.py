@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-from dopd_lightning.maps import QUANTITIES, Alternatives, MappedResponse, Snapshot, render_page
+from dopd_lightning.maps import Alternatives, MappedResponse, Snapshot, quantities_of, render_page
 
-ROLES = ("student", "teacher", "reference")
+PAIR = ("teacher", "reference")
+QUANTITIES = [quantity.name for quantity in quantities_of(PAIR)]
 
 
 class MakeSnapshot(Protocol):
@@ -21,7 +22,7 @@ class MakeSnapshot(Protocol):
         *responses: Sequence[str | bytes],
         step: int = 0,
         without: Collection[str] = (),
-        roles: Sequence[str] = ROLES,
+        sources: Sequence[str] = PAIR,
         alternatives: int = 5,
         fixed: int = 1,
         **fields: Any,
@@ -33,7 +34,7 @@ def make_snapshot() -> MakeSnapshot:
     """Responses by their tokens; each token has an id by its bytes, the same in all snapshots of a module's tests."""
     ids: dict[bytes, int] = {}
 
-    def make(*responses, step=0, without=(), roles=ROLES, alternatives=5, fixed=1, **fields):
+    def make(*responses, step=0, without=(), sources=PAIR, alternatives=5, fixed=1, **fields):
         rng = np.random.default_rng(step)
         rows = [
             [piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else piece for piece in row]
@@ -43,10 +44,11 @@ def make_snapshot() -> MakeSnapshot:
             for piece in row:
                 ids.setdefault(piece, 3 + 211 * len(ids))
         pool = np.array([ids[piece] for row in rows for piece in row] or [0], dtype=np.int32)
+        policies = ("student", *sources)
         made = []
         for number, row in enumerate(rows):
             tokens = len(row)
-            likely = -np.sort(-rng.dirichlet(np.ones(alternatives), (len(roles), tokens)), axis=-1)
+            likely = -np.sort(-rng.dirichlet(np.ones(alternatives), (len(policies), tokens)), axis=-1)
             given = {
                 "prompt": f"What is {number} + {step}?",
                 "privileged": f"Count {step} on from {number}.",
@@ -58,16 +60,16 @@ def make_snapshot() -> MakeSnapshot:
                     name: (rng.random(tokens) ** 2 if "probability" in name else rng.exponential(1, tokens)).astype(
                         np.float32
                     )
-                    for name in QUANTITIES
+                    for name in (quantity.name for quantity in quantities_of(sources))
                     if name not in without
                 },
                 "alternatives": {
-                    role: Alternatives(rng.choice(pool, (tokens, alternatives)), likely[index].astype(np.float32))
-                    for index, role in enumerate(roles)
+                    policy: Alternatives(rng.choice(pool, (tokens, alternatives)), likely[index].astype(np.float32))
+                    for index, policy in enumerate(policies)
                 },
             }
             made.append(MappedResponse(**(given | fields)))
-        return Snapshot(step, made, {ids[piece]: piece for row in rows for piece in row})
+        return Snapshot(step, made, {ids[piece]: piece for row in rows for piece in row}, sources)
 
     return make
 
@@ -77,9 +79,9 @@ PIECES = {0: b"1", 1: b" +", 2: b"\xf0\x9f", 3: b"</script>", 4: b"\n"}
 
 @pytest.fixture
 def plain_response():
-    """A response of the tokens 0, 1, 2, … whose quantities are 0.5, 1.5, 2.5, … times their place in `QUANTITIES`."""
+    """A response of the tokens 0, 1, 2, … whose quantities are 0.5, 1.5, 2.5, … times their place."""
 
-    def make(tokens=3, fixed=True, number=0, regimes=None, names=tuple(QUANTITIES), **fields):
+    def make(tokens=3, fixed=True, number=0, regimes=None, names=QUANTITIES, **fields):
         values = np.arange(tokens, dtype=np.float32) + 0.5
         ids = np.arange(tokens, dtype=np.int32)
         likeliest = Alternatives(
@@ -102,8 +104,8 @@ def plain_response():
 
 @pytest.fixture
 def plain_snapshot(plain_response):
-    def make(*responses, step=0, pieces=PIECES):
-        return Snapshot(step, responses or [plain_response()], pieces)
+    def make(*responses, step=0, pieces=PIECES, **fields):
+        return Snapshot(step, responses or [plain_response()], pieces, **fields)
 
     return make
 

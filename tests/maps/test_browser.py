@@ -69,8 +69,8 @@ def test_a_token_is_seen_as_text_and_its_record_has_the_snapshots_numbers(opened
             assert number(value(page, name)) == pytest.approx(numbers[position], rel=1e-3)
         share = response.quantities["loss"][position] / response.quantities["loss"].sum()
         assert number(value(page, "loss_share").rstrip("%")) == pytest.approx(100 * share, abs=0.51)
-        for role, alternatives in response.alternatives.items():
-            rows = page.locator(f"#record [data-role={role}] li")
+        for policy, alternatives in response.alternatives.items():
+            rows = page.locator(f"#record [data-policy={policy}] li")
             assert rows.count() == 5
             for rank in range(5):
                 assert rows.nth(rank).get_attribute("data-id") == str(alternatives.ids[position, rank])
@@ -102,16 +102,48 @@ def test_each_quantity_that_is_there_can_be_the_colour_and_no_other(opened, step
     page = opened(steps)
     assert options(page)[0] == "regime"
     assert set(options(page)) == {"regime", "loss_share", *steps[0].responses[0].quantities}
-    names = ("gap", "reference_probability", "reference_divergence", "reference_entropy")
-    alone = make_snapshot(WORDS, without=names, roles=["student", "teacher"], regimes=np.full(8, -1, dtype=np.int8))
+    alone = make_snapshot(WORDS, without=["gap"], sources=["teacher"], regimes=np.full(8, -1, dtype=np.int8))
     page = opened([alone], "#colour=gap&token=1")
-    assert not {"regime", *names} & set(options(page))
+    assert not {"regime", "gap", *(name for name in options(page) if "reference" in name)} & set(options(page))
     assert page.locator("#colour").input_value() == options(page)[0]
     assert not page.locator("#record dd[data-name=regime], #record dd[data-name=gap]").count()
-    assert page.locator("#record [data-role]").evaluate_all("all => all.map(one => one.dataset.role)") == [
+    assert page.locator("#record [data-policy]").evaluate_all("all => all.map(one => one.dataset.policy)") == [
         "student",
         "teacher",
     ]
+
+
+def test_three_sources_have_three_columns_each_under_its_name(opened, make_snapshot):
+    sources = ["maths", "<b>code</b>", "teacher"]
+    snapshot = make_snapshot(WORDS, sources=sources)
+    page = opened([snapshot], "#step=0&prompt=fixed-0&token=2")
+    (response,) = snapshot.responses
+    assert set(options(page)) == {"regime", "loss_share", *response.quantities}
+    labels = page.locator("#colour option").all_inner_texts()
+    assert {"Divergence to maths", "Entropy of <b>code</b>", "Probability under the teacher"} <= set(labels)
+    for source in sources:
+        for kind in ("probability", "divergence", "entropy"):
+            name = f"{source}_{kind}"
+            shown = number(page.locator(f'#record dd[data-name="{name}"]').inner_text())
+            assert shown == pytest.approx(response.quantities[name][1], rel=1e-3)
+    columns = page.locator("#record [data-policy]")
+    assert columns.evaluate_all("all => all.map(one => one.dataset.policy)") == ["student", *sources]
+    assert columns.locator("h4").evaluate_all("all => all.map(one => one.textContent)") == ["student", *sources]
+    for column, alternatives in enumerate(response.alternatives.values()):
+        ids = columns.nth(column).locator("li").evaluate_all("all => all.map(one => Number(one.dataset.id))")
+        assert ids == alternatives.ids[1].tolist()
+    panel, *boxes = (each.bounding_box() for each in (page.locator("#record"), *columns.all()))
+    assert all(box["x"] + box["width"] <= panel["x"] + panel["width"] for box in boxes), "none sticks out"
+    page.select_option("#colour", "maths_entropy")
+    assert "entropy of maths (nats)" in page.locator("#legend").inner_text()
+
+
+def test_a_step_shows_its_own_sources_where_others_have_others(opened, make_snapshot):
+    page = opened([make_snapshot(WORDS, step=step, sources=[name]) for step, name in enumerate(("maths", "code"))])
+    assert {name for name in options(page) if name.endswith("_entropy")} == {"student_entropy", "code_entropy"}
+    page.locator("#previous").click()
+    page.wait_for_function("step.step === 0")
+    assert {name for name in options(page) if name.endswith("_entropy")} == {"student_entropy", "maths_entropy"}
 
 
 def test_regimes_differ_by_colour_and_by_underline(opened, make_snapshot):

@@ -12,16 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dopd_lightning.maps import Snapshot, encoding
-from dopd_lightning.maps.encoding import ABSENT, FEW, NEEDED, PLAN, encoded
+from dopd_lightning.maps.encoding import ABSENT, FEW, NEEDED, encoded, plan
 from dopd_lightning.maps.visible import CONTINUED
 
 ROWS = st.lists(st.lists(st.binary(max_size=4), max_size=9), max_size=4)
 
 
 def layers_of(snapshot):
+    layers = plan(snapshot.sources)
     return {
         layer.name: b"" if text == ABSENT else zlib.decompress(b64decode(text), wbits=-15)
-        for layer, text in zip(PLAN, encoded(snapshot).layers, strict=True)
+        for layer, text in zip(layers, encoded(snapshot).written(layers), strict=True)
     }
 
 
@@ -99,10 +100,20 @@ def test_without_a_gap_the_loss_says_which_alternatives_come_first(make_snapshot
 
 
 def test_a_rule_without_a_reference_has_no_layers_of_one(make_snapshot):
-    names = ("gap", "reference_probability", "reference_divergence", "reference_entropy")
-    layers = layers_of(make_snapshot(["a", "b"], without=names, roles=["student", "teacher"]))
-    assert {name for name, data in layers.items() if not data} == {f"coarse/{name}" for name in names}
-    assert json.loads(layers["texts"])["roles"] == ["student", "teacher"]
+    layers = layers_of(make_snapshot(["a", "b"], without=["gap"], sources=["teacher"]))
+    assert [name for name, data in layers.items() if not data] == ["coarse/gap"]
+    assert not [name for name in layers if "reference" in name]
+    assert json.loads(layers["texts"])["policies"] == ["student", "teacher"]
+
+
+def test_a_source_may_be_called_anything(make_snapshot):
+    sources = ["maths/hard", "<b>", "teacher"]
+    snapshot = make_snapshot(["a"] * 9, sources=sources)
+    layers = layers_of(snapshot)
+    assert json.loads(layers["texts"])["policies"] == ["student", *sources]
+    for name, values in snapshot.responses[0].quantities.items():
+        code = bytes_of(layers, f"coarse/{name}")[:9] << 10
+        np.testing.assert_allclose(value_of(code + 512), values, rtol=0.2, atol=1e-3)
 
 
 @pytest.mark.parametrize("rows", [[], [[]], [[], ["a"], []]])
@@ -123,7 +134,7 @@ def test_a_character_is_not_put_together_across_responses(make_snapshot):
 
 def test_each_layer_knows_its_tokens(make_snapshot):
     snapshot = make_snapshot(["a", "b", "a"])
-    by_layer = dict(zip((layer.name for layer in PLAN), encoded(snapshot).ids, strict=True))
+    by_layer = encoded(snapshot).ids
     (response,) = snapshot.responses
     assert set(by_layer["ids"]) == set(response.token_ids)
     asked = np.concatenate([found.ids.ravel() for found in response.alternatives.values()])
@@ -149,4 +160,6 @@ def test_a_snapshot_is_encoded_once_while_it_lives(make_snapshot, monkeypatch):
 
 
 def test_what_a_page_never_gives_up_comes_first():
-    assert [bool(layer.without) for layer in PLAN] == [index >= NEEDED for index in range(len(PLAN))]
+    layers = plan(["teacher", "maths"])
+    assert layers[: len(NEEDED)] == NEEDED
+    assert [bool(layer.without) for layer in layers] == [layer not in NEEDED for layer in layers]

@@ -36,3 +36,7 @@ def test_of_nothing_there_is_none(plain_snapshot, plain_response):
     assert heatmap([]) is None
     assert heatmap([plain_snapshot(plain_response(fixed=False))]) is None
     assert heatmap([plain_snapshot(plain_response(0))]) is None
+
+
+def test_a_sources_name_is_no_formula(make_snapshot):
+    assert heatmap([make_snapshot(["a", "b"], without=["gap"], sources=[r"$\frac$"])]) is not None

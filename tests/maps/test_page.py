@@ -7,14 +7,17 @@ import hashlib
 import json
 import random
 import re
+from dataclasses import replace
 
 import pytest
 
 from benchmarks.made_up_maps import at_random, like_a_run
-from dopd_lightning.maps import QUANTITIES, render_page
+from dopd_lightning.fusion import Regime
 from dopd_lightning.maps import encoding as encoding_module
-from dopd_lightning.maps.page import REGIMES
+from dopd_lightning.maps import quantities_of, render_page
+from dopd_lightning.maps.page import regimes_in_words
 
+PAIR = ("teacher", "reference")
 EVENLY = [[0, 10, 20, 30, 40, 50], [0, 10, 20, 40, 50], [0, 20, 30, 50], [0, 20, 50], [0, 50], [50], []]
 EMPTY = len(render_page([], title="").encode())
 
@@ -39,7 +42,7 @@ def test_nothing_is_left_out_of_a_page_with_room(steps):
     page = render_page(steps, title="All")
     assert notice_of(page) is None
     assert index_of(page)["steps"] == [0, 10, 20, 30, 40, 50]
-    assert index_of(page)["layers"] == [layer.name for layer in encoding_module.PLAN]
+    assert index_of(page)["layers"] == [layer.name for layer in encoding_module.plan(PAIR)]
 
 
 def test_steps_are_in_order_whatever_the_order_of_the_snapshots(steps):
@@ -61,7 +64,7 @@ def test_a_page_stays_below_its_limit_and_has_the_less_detail_the_lower_it_is(st
 def test_detail_goes_before_steps_and_steps_go_evenly(steps):
     full = len(render_page(steps, title="").encode())
     kept = []
-    for limit in (*range(full, EMPTY + 12_000, -4000), *range(EMPTY + 12_000, EMPTY + 4096, -200)):
+    for limit in (*range(full, EMPTY + 32_000, -4000), *range(EMPTY + 32_000, EMPTY + 22_000, -500)):
         index = index_of(render_page(steps, title="", limit=limit))
         assert len(index["steps"]) == 6 or index["layers"] == ["texts", "ids", "regimes"]
         kept.append(index["steps"])
@@ -88,8 +91,10 @@ def test_the_notice_names_what_is_missing_once(steps):
 
 
 def test_what_the_rule_has_not_is_not_called_left_out(make_snapshot):
-    snapshot = make_snapshot(["a"] * 50, without=[name for name in QUANTITIES if "student" not in name], roles=[])
-    page = render_page([snapshot], title="", limit=EMPTY + 4800)
+    of_sources = [quantity.name for quantity in quantities_of(PAIR) if quantity.policy != "student"]
+    snapshot = make_snapshot(["a"] * 50, without=of_sources)
+    snapshot = replace(snapshot, responses=[replace(each, alternatives={}) for each in snapshot.responses])
+    page = render_page([snapshot], title="", limit=len(render_page([snapshot], title="").encode()))
     assert "no student" in notice_of(page)
     assert "no teacher" not in notice_of(page)
     assert "no alternatives" not in notice_of(page)
@@ -143,4 +148,29 @@ def test_a_title_is_text():
 
 def test_every_regime_has_a_meaning():
     assert [entry["name"] for entry in index_of(render_page([], title=""))["regimes"]] == ["LH", "LL", "HT", "HS"]
-    assert [regime.value for regime in REGIMES] == [0, 1, 2, 3]
+    assert [regime.value for regime in regimes_in_words([])] == [0, 1, 2, 3]
+    assert regimes_in_words(PAIR)[Regime.HT] == "large gap, likelier under the teacher"
+    assert regimes_in_words(["maths"])[Regime.HS] == "large gap, likelier under the source in the reference’s place"
+
+
+def test_the_name_of_a_source_is_text(make_snapshot):
+    name = "</script><script>alert(1)</script>"
+    page = render_page([make_snapshot(["a"], sources=[name])], title="")
+    assert "<script>alert" not in page
+    assert name in index_of(page)["quantities"][f"{name}_entropy"]["label"]
+
+
+def test_a_page_of_many_sources_with_long_names_stays_below_its_limit(make_snapshot):
+    sources = [f"{number} {'<é>' * 40}" for number in range(20)]
+    snapshots = [make_snapshot(["a", "b"] * 20, step=step, sources=sources) for step in range(3)]
+    full = len(render_page(snapshots, title="").encode())
+    for limit in range(full, full - 200_000, -5000):
+        page = render_page(snapshots, title="", limit=limit)
+        if index_of(page)["steps"]:
+            assert len(page.encode()) <= limit
+
+
+def test_snapshots_with_other_sources_share_a_page(make_snapshot):
+    page = render_page([make_snapshot(["a"], step=n, sources=[name]) for n, name in enumerate(("b", "a"))], title="")
+    assert {"coarse/b_entropy", "coarse/a_entropy"} <= set(index_of(page)["layers"])
+    assert notice_of(page) is None

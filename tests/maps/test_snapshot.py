@@ -5,11 +5,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dopd_lightning.maps import Snapshot
+from dopd_lightning.maps import Snapshot, all_sources
 
 
 def assert_same(found, expected):
     assert (found.step, dict(found.pieces)) == (expected.step, dict(expected.pieces))
+    assert list(found.sources) == list(expected.sources)
     for ours, theirs in zip(found.responses, expected.responses, strict=True):
         for name in ("prompt", "privileged", "fixed", "number"):
             assert getattr(ours, name) == getattr(theirs, name), name
@@ -59,3 +60,25 @@ def test_files_need_no_pickle(plain_snapshot, tmp_path):
     plain_snapshot().save(tmp_path / "map.npz")
     with np.load(tmp_path / "map.npz", allow_pickle=False) as archive:
         assert all(values.dtype != object for values in archive.values())
+
+
+@pytest.mark.parametrize("sources", [[], ["maths"], ["maths/hard", "code", "teacher"]])
+def test_sources_come_back_in_their_order_with_what_is_known_of_them(make_snapshot, tmp_path, sources):
+    snapshot = make_snapshot(["a", "b"], sources=sources)
+    snapshot.save(tmp_path / "map.npz")
+    assert_same(Snapshot.load(tmp_path / "map.npz"), snapshot)
+
+
+@pytest.mark.parametrize("sources", [[], ["teacher"], ["reference"], ["teacher", "reference"]])
+def test_an_archive_of_before_has_the_sources_that_it_knows_something_of(make_snapshot, tmp_path, sources):
+    snapshot = make_snapshot(["a", "b"], sources=sources)
+    snapshot.save(tmp_path / "map.npz")
+    with np.load(tmp_path / "map.npz") as archive:
+        arrays = {name: values for name, values in archive.items() if name != "sources"}
+    np.savez_compressed(tmp_path / "map.npz", **arrays)
+    assert_same(Snapshot.load(tmp_path / "map.npz"), snapshot)
+
+
+def test_sources_of_several_snapshots_stand_once(make_snapshot):
+    snapshots = [make_snapshot(["a"], sources=sources) for sources in (["b", "a"], ["c", "b"])]
+    assert all_sources(snapshots) == ["b", "a", "c"]

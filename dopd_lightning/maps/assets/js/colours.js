@@ -12,47 +12,35 @@ const RAMPS = {
   dark: ["#1d2027", "#402a4f", "#7c2f5f", "#c14a52", "#ef8b4c", "#fbe08d"],
 };
 
-const PROBABILITIES = new Set(["student_probability", "teacher_probability", "reference_probability"]);
+// Whether a step has the numbers for a quantity.
+function isKnown(step, name) {
+  return (name === "loss_share" ? "loss" : name) in step.numbers;
+}
 
-const COLOURINGS = {
-  regime: "Regime",
-  gap: "Gap between teacher and reference",
-  teacher_divergence: "Divergence to the teacher",
-  reference_divergence: "Divergence to the reference",
-  loss_share: "Share of the response’s loss",
-  loss: "Loss",
-  student_entropy: "Entropy of the student",
-  teacher_entropy: "Entropy of the teacher",
-  reference_entropy: "Entropy of the reference",
-  student_probability: "Probability under the student",
-  teacher_probability: "Probability under the teacher",
-  reference_probability: "Probability under the reference",
-};
-
-// The colourings that a step has the numbers for.
+// The colourings that a step has the numbers for, with their labels.
 function colouringsOf(step) {
-  return Object.keys(COLOURINGS).filter((name) => {
-    if (name === "regime") return step.regimes.some((regime) => regime >= 0);
-    return (name === "loss_share" ? "loss" : name) in step.numbers;
-  });
+  const found = new Map();
+  if (step.regimes.some((regime) => regime >= 0)) found.set("regime", "Regime");
+  for (const name of index.colours) if (isKnown(step, name)) found.set(name, index.quantities[name].colouring);
+  return found;
 }
 
 // Where a value stands on its scale, from 0 to 1: the square root makes room for the many small ones.
 function onScale(name, value) {
-  if (PROBABILITIES.has(name)) return 1 - Math.min(value, 1);
-  const largest = index.scales[name] || 1;
+  if (index.quantities[name].kind === "probability") return 1 - Math.min(value, 1);
+  const largest = index.quantities[name].scale || 1;
   return Math.sqrt(Math.min(Math.max(value, 0) / largest, 1));
 }
 
 // Values to write below the scale, and where.
 function ticksOf(name) {
-  if (PROBABILITIES.has(name))
+  if (index.quantities[name].kind === "probability")
     return [
       [0, "1"],
       [0.5, "0.5"],
       [1, "0"],
     ];
-  const largest = index.scales[name] || 1;
+  const largest = index.quantities[name].scale || 1;
   const write =
     name === "loss_share" ? (value) => percent(value) : (value) => value.toPrecision(2).replace(/\.?0+$/, "");
   return [

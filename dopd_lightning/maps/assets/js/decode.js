@@ -82,10 +82,10 @@ function valueOf(code, bits) {
   return small * Math.expm1((middle * Math.log1p(largest / small)) / last);
 }
 
-// A function from a token's position to its alternatives by role, likeliest first; null where the page has none.
+// A function from a token's position to its alternatives by policy, likeliest first; null where the page has none.
 function decodeAlternatives(layers, header, count) {
   const { few, shares } = index.alternatives;
-  const roles = header.roles.length;
+  const policies = header.policies.length;
   const kept = Math.min(few, header.alternatives);
   const more = header.alternatives - kept;
   const rows = new Map();
@@ -96,37 +96,37 @@ function decodeAlternatives(layers, header, count) {
     for (let at = 0; at < count; at++) if ((layer[at >> 3] >> (at & 7)) & 1) positions.push(at);
     const part = {
       layer,
-      ids: decodeIds(layer, (count + 7) >> 3, roles * positions.length * kept),
+      ids: decodeIds(layer, (count + 7) >> 3, policies * positions.length * kept),
       size: positions.length,
     };
     positions.forEach((position, row) => rows.set(position, { part, row }));
   }
   const rest = layers["alternatives/more"];
-  const restIds = rest && decodeIds(rest, 0, roles * count * more);
+  const restIds = rest && decodeIds(rest, 0, policies * count * more);
   const fine = layers["alternatives/fine"];
 
-  const probability = (high, role, position, rank) =>
+  const probability = (high, policy, position, rank) =>
     fine
-      ? valueOf((high << 8) | fine[(role * count + position) * header.alternatives + rank], 16)
+      ? valueOf((high << 8) | fine[(policy * count + position) * header.alternatives + rank], 16)
       : valueOf(high << 8, 8);
 
   return (position) => {
     const found = rows.get(position);
     if (!found) return null;
     const { part, row } = found;
-    return header.roles.map((name, role) => {
+    return header.policies.map((name, policy) => {
       const entries = [];
       for (let rank = 0; rank < kept; rank++) {
-        const at = (role * part.size + row) * kept + rank;
+        const at = (policy * part.size + row) * kept + rank;
         const high = part.layer[((count + 7) >> 3) + 3 * part.ids.length + at];
-        entries.push({ id: part.ids[at], probability: probability(high, role, position, rank) });
+        entries.push({ id: part.ids[at], probability: probability(high, policy, position, rank) });
       }
       for (let rank = 0; restIds && rank < more; rank++) {
-        const at = (role * count + position) * more + rank;
+        const at = (policy * count + position) * more + rank;
         const high = rest[3 * restIds.length + at];
-        entries.push({ id: restIds[at], probability: probability(high, role, position, kept + rank) });
+        entries.push({ id: restIds[at], probability: probability(high, policy, position, kept + rank) });
       }
-      return { role: name, entries, bits: fine ? 16 : 8 };
+      return { policy: name, entries, bits: fine ? 16 : 8 };
     });
   };
 }

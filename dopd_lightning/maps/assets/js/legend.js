@@ -29,8 +29,7 @@ function fillLegend(container, name, theme) {
       ticks.append(tick);
     }
     scale.append(bar, ticks);
-    const meaning = name === "loss_share" ? "the token’s loss, of the sum over its response" : index.quantities[name];
-    container.append(scale, make("span", "quiet", meaning));
+    container.append(scale, make("span", "quiet", index.quantities[name].meaning));
   }
 }
 

@@ -54,8 +54,8 @@ async function showStep(position) {
   if (turn !== wanted) return; // the slider has moved on
   step = decoded;
   const offered = colouringsOf(step);
-  if (!offered.includes(state.colour)) state.colour = offered[0] ?? null;
-  at("colour").replaceChildren(...offered.map((name) => new Option(COLOURINGS[name], name)));
+  if (!offered.has(state.colour)) state.colour = [...offered.keys()][0] ?? null;
+  at("colour").replaceChildren(...[...offered].map(([name, label]) => new Option(label, name)));
   at("colour").value = state.colour;
   const empty = !step.responses.length;
   at("map").hidden = empty;

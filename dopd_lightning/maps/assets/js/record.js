@@ -1,33 +1,5 @@
 // What is known of one token.
 
-const ORDER = [
-  "gap",
-  "teacher_probability",
-  "reference_probability",
-  "student_probability",
-  "teacher_divergence",
-  "reference_divergence",
-  "loss",
-  "loss_share",
-  "student_entropy",
-  "teacher_entropy",
-  "reference_entropy",
-];
-
-const NAMES = {
-  gap: "Gap |log q_T − log q_R|",
-  teacher_probability: "q_T, under the teacher",
-  reference_probability: "q_R, under the reference",
-  student_probability: "Probability under the student",
-  teacher_divergence: "KL(student ‖ teacher)",
-  reference_divergence: "KL(student ‖ reference)",
-  loss: "Loss",
-  loss_share: "Share of the response’s loss",
-  student_entropy: "Entropy of the student",
-  teacher_entropy: "Entropy of the teacher",
-  reference_entropy: "Entropy of the reference",
-};
-
 function make(tag, className, text) {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -76,11 +48,11 @@ function showRecord(container, step, response, position, vocabulary) {
     const { name, meaning } = regimeOf(step.regimes[at]);
     add("regime", "Regime", `${name}: ${meaning}`, "wide");
   }
-  const offered = ORDER.filter((name) => (name === "loss_share" ? "loss" : name) in step.numbers);
-  for (const name of offered) {
+  for (const name of index.record.filter((name) => isKnown(step, name))) {
     const value = valuesOf(step, response, name)[position];
-    add(name, NAMES[name], name === "loss_share" ? percent(value, step.bits) : written(value, step.bits));
-    list.lastChild.previousSibling.title = index.quantities[name] ?? "";
+    const { label, meaning } = index.quantities[name];
+    add(name, label, name === "loss_share" ? percent(value, step.bits) : written(value, step.bits));
+    list.lastChild.previousSibling.title = meaning;
   }
   container.append(heading, list);
   const alternatives = step.alternatives(at);
@@ -94,10 +66,10 @@ function showAlternatives(alternatives, sampled, vocabulary) {
   const section = make("section", "alternatives");
   section.append(make("h3", "label", "Likeliest tokens"));
   const columns = make("div", "columns");
-  for (const { role, entries, bits } of alternatives) {
+  for (const { policy, entries, bits } of alternatives) {
     const column = make("div");
-    column.dataset.role = role;
-    column.append(make("h4", "", role));
+    column.dataset.policy = policy;
+    column.append(make("h4", "", policy));
     const list = make("ol");
     for (const { id, probability } of entries) {
       const row = make("li", id === sampled ? "sampled" : "");
