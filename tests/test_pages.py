@@ -71,6 +71,7 @@ NOT_RUN = {
     r"^if|^then|^fi$": "needs SLURM",
     r"^torchrun|^srun|strategy=(ddp|fsdp)": "needs several GPUs: composed; tests/distributed has two processes",
     r"hydra/launcher=": "needs a cluster: composed; tests/cli/test_launchers.py has a launcher of this machine",
+    r"--config-dir": "has a configuration of its own: tests/training/test_rule.py runs it",
     r"-m lm_eval": "takes a minute: tests/test_lm_eval.py runs it",
     r"-m benchmarks": "takes minutes: the module is looked up; tests/benchmarks runs it with --quick",
     r"-m study": "takes hours: its words are parsed; tests/study runs what it makes of them",
@@ -128,6 +129,7 @@ def desk(hub, tmp_path, monkeypatch) -> Iterator[SimpleNamespace]:
         "train": sums(8, privileged="Add, then subtract."),
         "val": sums(2),
         "problems": sums(2),
+        "domains": [row | {"subject": ("algebra", "history")[n % 2]} for n, row in enumerate(sums(8))],
     }.items():
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for name, rows in SETS.items():
@@ -200,7 +202,7 @@ def look_up(command: Command) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", [*command.words[2:]])
             assert isinstance(_arguments(), argparse.Namespace)
-    if "dopd_lightning" in command.words and "--help" not in command.words:
+    if "dopd_lightning" in command.words and not {"--help", "--config-dir"} & {*command.words}:
         for job in jobs_of(overrides_of(command)):
             check_complete(composed(job))
 
