@@ -26,7 +26,7 @@ class MapLoggers:
         self.loggers = loggers
         self.title = title
         self._at_work = list(range(len(loggers)))
-        self._tables: dict[int, tuple[Any, Sequence[str]]] = {}  # W&B's that grow, and sources; by the logger's place
+        self._tables: dict[int, tuple[Any, list[str]]] = {}  # W&B's that grow, and sources; by the logger's place
 
     def log(self, snapshots: Sequence[Snapshot]) -> None:
         """Log the last of ``snapshots``, with what it adds to the others."""
@@ -67,7 +67,7 @@ class MapLoggers:
             _find_room_for_tables(logger)
             sources = all_sources(snapshots)
             # Mixed types: working out those of each cell would take longer than all the rest of a map.
-            table = wandb.Table(columns(sources), log_mode="INCREMENTAL", allow_mixed_types=True)
+            table = wandb.Table([*columns(sources)], log_mode="INCREMENTAL", allow_mixed_types=True)
             self._tables[place] = table, sources
         table, sources = self._tables[place]  # columns stay as they were: W&B adds rows alone
         for row in list(rows(snapshots[-1], sources))[: wandb.Table.MAX_ROWS]:  # W&B shows no more of one increment
@@ -85,7 +85,7 @@ class MapLoggers:
                     _find_room_for_tables(logger)
                     sources = all_sources(snapshots)
                     data = [row for snapshot in snapshots for row in rows(snapshot, sources)][-wandb.Table.MAX_ROWS :]
-                    table = wandb.Table(columns(sources), data, allow_mixed_types=True)
+                    table = wandb.Table([*columns(sources)], data, allow_mixed_types=True)
                     logger.log_metrics({"map/all_tokens": table}, snapshots[-1].step)  # type: ignore[dict-item]
 
 
