@@ -38,7 +38,8 @@ class Batch:
 
     def view(self) -> View:
         ids = torch.zeros(self.rows, self.prompt + self.response, dtype=torch.long)
-        return View(ids, torch.ones_like(ids), ids, self.response)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "position_ids": ids}
+        return View(inputs, self.response)
 
     def autocast(self) -> torch.autocast:
         """As Lightning's: without a cache, so that a weight is cast as often as it is used."""
@@ -115,13 +116,7 @@ def _layers_of(model: PreTrainedModel) -> list[nn.Module]:
 
 def _cache_of(model: PreTrainedModel, view: View) -> int:
     """Of all layers after the whole sequence, and of the largest again."""
-    output = model(
-        input_ids=view.input_ids,
-        attention_mask=view.attention_mask,
-        position_ids=view.position_ids,
-        use_cache=True,
-        logits_to_keep=1,
-    )
+    output = model(**view.inputs, use_cache=True, logits_to_keep=1)
     layers = getattr(output.past_key_values, "layers", [])
     sizes = [bytes_of(part for part in vars(layer).values() if isinstance(part, Tensor)) for layer in layers]
     return sum(sizes) + max(sizes, default=0)

@@ -2,6 +2,7 @@
 
 from dopd_lightning.rollout.engine import Engine, Sampling, Written
 from dopd_lightning.rollout.generation import TransformersEngine, generate, step_logits
+from dopd_lightning.rollout.response import Response, as_responses
 from dopd_lightning.rollout.rollouts import Rollouts
 from dopd_lightning.rollout.source import (
     DatasetRollout,
@@ -18,6 +19,7 @@ __all__ = [
     "DatasetRollout",
     "Engine",
     "MixedRollout",
+    "Response",
     "Rollout",
     "RolloutRequest",
     "Rollouts",
@@ -28,6 +30,7 @@ __all__ = [
     "VLLMEngine",
     "VLLMServerEngine",
     "Written",
+    "as_responses",
     "generate",
     "step_logits",
 ]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dopd_lightning.scores.by_logits import LogitScores
+from dopd_lightning.scores.responses import Responses
 from dopd_lightning.scores.scores import RowScores, Scores
 from dopd_lightning.scores.table import Table
-from dopd_lightning.scores.views import Responses
 
 
 class RoutedScores:
@@ -27,7 +27,7 @@ class RoutedScores:
 
     def __init__(self, parts: Sequence[tuple[RowScores, Tensor]], responses: Responses) -> None:
         self.parts = [scores for scores, _ in parts]
-        self.mask = responses.mask
+        self.mask = responses.own
         self.ids = responses.ids[self.mask]
         self.temperature, self.memory = self.parts[0].temperature, self.parts[0].memory
         self.owner = owners([rows for _, rows in parts], self.mask)
@@ -122,18 +122,18 @@ def routed(parts: Sequence[tuple[Scores, Tensor]], responses: Responses) -> Scor
     if not isinstance(parts[0][0], LogitScores):
         return RoutedScores([(cast(RowScores, scores), rows) for scores, rows in parts], responses)
     given = [(cast(LogitScores, scores), rows) for scores, rows in parts]
-    shape = (*responses.mask.shape, given[0][0].logits.shape[-1])
-    logits = torch.zeros(shape, dtype=given[0][0].logits.dtype, device=responses.mask.device)
+    shape = (*responses.own.shape, given[0][0].logits.shape[-1])
+    logits = torch.zeros(shape, dtype=given[0][0].logits.dtype, device=responses.own.device)
     tempered = torch.zeros_like(logits)
     for scores, rows in given:
         logits[rows], tempered[rows] = scores.logits, scores.loss_logits.to(logits.dtype)
     return LogitScores(
         logits,
         responses.ids,
-        responses.mask,
+        responses.own,
         temperature=given[0][0].temperature,
         loss_logits=tempered,
-        owner=owners([rows for _, rows in given], responses.mask),
+        owner=owners([rows for _, rows in given], responses.own),
     )
 
 

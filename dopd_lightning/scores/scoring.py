@@ -14,8 +14,9 @@ from dopd_lightning.policies import evaluating
 from dopd_lightning.scores.by_logits import LogitScores
 from dopd_lightning.scores.by_states import StateScores
 from dopd_lightning.scores.output_head import head_of, is_read_right
+from dopd_lightning.scores.responses import Responses
 from dopd_lightning.scores.scores import Scores
-from dopd_lightning.scores.views import Responses, View, response_logits, response_states
+from dopd_lightning.scores.views import View, response_logits, response_states
 
 
 class Scoring:
@@ -48,7 +49,7 @@ class Scoring:
         with nullcontext() if learns else torch.no_grad(), nullcontext() if learns else evaluating(policy):
             if not self._by_states:
                 logits = response_logits(policy, view, self.vocabulary_size)
-                return LogitScores(logits, responses.ids, responses.mask, temperature=self.temperature)
+                return LogitScores(logits, responses.ids, responses.own, temperature=self.temperature)
             states = response_states(policy, view)
             head = head_of(policy, self.vocabulary_size)  # of a sharded policy, whole only now
             assert head is not None
@@ -56,7 +57,7 @@ class Scoring:
                 states,
                 head,
                 responses.ids,
-                responses.mask,
+                responses.own,
                 top_k=top_k,
                 temperature=self.temperature,
                 memory=self.memory,

@@ -7,57 +7,43 @@ tokenizer pads on; position ids count real tokens only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from dopd_lightning.scores.responses import Responses
 
-@dataclass(frozen=True)
-class Responses:
-    """Responses of equal width, padded on the right.
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Input of one policy: the same responses behind its own prompts.
 
     Attributes:
-        ids: ``(batch, response)``, the tokens; padding where ``mask`` is false.
-        mask: ``(batch, response)`` bool, true up to and including the end-of-sequence token. A response that was cut at
-            the length limit has none, and an empty one is masked altogether.
+        inputs: arguments of the model, each ``(batch, prompt + response, …)`` with the response in the last columns;
+            ``input_ids`` and ``attention_mask`` among them, and ``position_ids`` where the model does not make them.
+        response_width: columns of the response.
     """
 
-    ids: Tensor
-    mask: Tensor
-
-    @classmethod
-    def from_lists(cls, responses: Sequence[Sequence[int]], pad_id: int) -> Responses:
-        """Pad lists of token ids to the longest, and at least to one column."""
-        width = max([len(response) for response in responses] + [1])
-        rows = [list(response) + [pad_id] * (width - len(response)) for response in responses]
-        real = [[True] * len(response) + [False] * (width - len(response)) for response in responses]
-        shape = len(rows), width
-        return cls(torch.tensor(rows, dtype=torch.long).view(shape), torch.tensor(real, dtype=torch.bool).view(shape))
-
-    def to(self, device: torch.device) -> Responses:
-        return Responses(self.ids.to(device), self.mask.to(device))
-
-    def of_rows(self, rows: Tensor) -> Responses:
-        """Those of some rows ``(n,)`` of the batch."""
-        return Responses(self.ids[rows], self.mask[rows])
-
-
-@dataclass(frozen=True)
-class View:
-    """What one policy reads; all tensors are ``(batch, prompt + response)``, the response in the last columns."""
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    position_ids: Tensor
+    inputs: Mapping[str, Tensor]
     response_width: int
+
+    def __len__(self) -> int:
+        return len(self.inputs["input_ids"])
 
     def of_rows(self, rows: Tensor) -> View:
         """That of some rows ``(n,)`` of the batch."""
-        ids, mask, positions = self.input_ids[rows], self.attention_mask[rows], self.position_ids[rows]
-        return View(ids, mask, positions, self.response_width)
+        return View({name: each[rows] for name, each in self.inputs.items()}, self.response_width)
+
+    def with_a_row(self) -> View:
+        """Itself, or a row of padding if it has none: models cannot read nothing, but other processes may wait for this
+        one to read along."""
+        if len(self):
+            return self
+        rows = {name: each.new_zeros(1, *each.shape[1:]) for name, each in self.inputs.items()}
+        return View(rows | {"attention_mask": rows["attention_mask"] + 1}, self.response_width)
 
 
 def padded_left(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -69,7 +55,7 @@ def padded_left(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, 
 
 
 def view_of(prompts: Sequence[Sequence[int]], responses: Responses, pad_id: int) -> View:
-    """Put the responses behind their prompts.
+    """Put the responses behind their prompts of text.
 
     Args:
         prompts: token ids, one list for each response.
@@ -80,7 +66,8 @@ def view_of(prompts: Sequence[Sequence[int]], responses: Responses, pad_id: int)
     input_ids = torch.cat([ids, responses.ids.masked_fill(~responses.mask, pad_id)], dim=1)
     attention_mask = torch.cat([mask, responses.mask.to(mask.dtype)], dim=1)
     position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
-    return View(input_ids, attention_mask, position_ids, responses.ids.shape[1])
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids}
+    return View(inputs, responses.ids.shape[1])
 
 
 def response_states(policy: PreTrainedModel, view: View) -> Tensor:
@@ -102,7 +89,7 @@ def response_states(policy: PreTrainedModel, view: View) -> Tensor:
         _forward(policy, view)
     finally:
         handle.remove()
-    return caught[0][: len(view.input_ids), -view.response_width - 1 : -1]
+    return caught[0][: len(view), -view.response_width - 1 : -1]
 
 
 def response_logits(policy: nn.Module, view: View, vocabulary_size: int) -> Tensor:
@@ -111,23 +98,11 @@ def response_logits(policy: nn.Module, view: View, vocabulary_size: int) -> Tens
     The logit at column ``i`` predicts column ``i + 1``, so these come from the columns one to the left of the response.
     They are the model's own output, head bias, softcap and scale included, in float32 whatever the run's precision.
     """
-    logits = _forward(policy, view)[: len(view.input_ids)]
+    logits = _forward(policy, view)[: len(view)]
     return logits[:, -view.response_width - 1 : -1, :vocabulary_size].float()
 
 
 def _forward(policy: nn.Module, view: View) -> Tensor:
-    ids, mask, positions = view.input_ids, view.attention_mask, view.position_ids
-    if len(ids) == 0:  # models cannot read nothing, but other processes may wait for this one to read along
-        ids, mask, positions = (
-            ids.new_zeros(1, ids.shape[1]),
-            mask.new_ones(1, ids.shape[1]),
-            positions.new_zeros(1, ids.shape[1]),
-        )
-    logits: Tensor = policy(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        use_cache=False,
-        logits_to_keep=view.response_width + 1,
-    ).logits
+    inputs = view.with_a_row().inputs
+    logits: Tensor = policy(**inputs, use_cache=False, logits_to_keep=view.response_width + 1).logits
     return logits

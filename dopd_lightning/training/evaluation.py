@@ -17,6 +17,7 @@ from dopd_lightning.policies import evaluating
 from dopd_lightning.record.metrics import Accuracy
 from dopd_lightning.record.names import accuracy_name
 from dopd_lightning.rollout import Engine, Rollout, Sampling, TransformersEngine
+from dopd_lightning.scores import Encoder
 from dopd_lightning.sources import OnePolicy
 from dopd_lightning.training.privileged import PrivilegedAccess
 from dopd_lightning.training.readings import Readings
@@ -30,6 +31,7 @@ class Evaluation(L.LightningModule):
     rollout: Rollout
     engine: Engine
     tokenizer: PreTrainedTokenizerBase
+    encoder: Encoder
     eos_ids: list[int]
     pad_id: int
     vocabulary_size: int
@@ -44,17 +46,13 @@ class Evaluation(L.LightningModule):
         self._answering = "student"
         self._gathered = ExitStack()
 
-    def _token_ids(self, example: Example, *, privileged: bool) -> list[int]:
-        """Token ids of a prompt."""
-        raise NotImplementedError
-
     def answer(self, examples: Sequence[Example]) -> list[str]:
         """Greedy answers by the student or, inside :meth:`answering_as`, by another policy.
 
         Prompts are bare, unless ``privileged.evaluation`` says otherwise.
         """
         policy = self._answerer()
-        prompts = [self._token_ids(example, privileged=self.privileged.evaluation) for example in examples]
+        prompts = [self.encoder.prompt(example, privileged=self.privileged.evaluation) for example in examples]
         greedy = Sampling(max_new_tokens=self.rollout.sampling.max_new_tokens, temperature=0)
         if policy is self.student:
             self._synchronise()

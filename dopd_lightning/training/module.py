@@ -25,11 +25,19 @@ from dopd_lightning.fusion import DOPD, FusionRule, Thresholds
 from dopd_lightning.policies import checkpoint_activations, evaluating, load_policy, tokenizer_of
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.record.metrics import StepMetrics
-from dopd_lightning.rollout import Engine, Rollout, RolloutRequest, Rollouts, StudentRollout, TransformersEngine
+from dopd_lightning.rollout import (
+    Engine,
+    Response,
+    Rollout,
+    RolloutRequest,
+    Rollouts,
+    StudentRollout,
+    TransformersEngine,
+    as_responses,
+)
 from dopd_lightning.rollout.ends import find_ends
-from dopd_lightning.scores import LOSS_MEMORY
+from dopd_lightning.scores import LOSS_MEMORY, Encoder, Prompt, TextEncoder
 from dopd_lightning.scores.scoring import Scoring
-from dopd_lightning.scores.views import Responses, view_of
 from dopd_lightning.sources import AnySource, OnePolicy, Source, as_source, given_policies, named_sources, policies_of
 from dopd_lightning.training.consistency import (
     check_bases,
@@ -149,6 +157,11 @@ class DOPDModule(Evaluation, Resuming):
         self.eos_ids = self.ends.ids
         pad = self.tokenizer.pad_token_id
         self.pad_id: int = pad if pad is not None else self.eos_ids[0]
+        reason = (
+            f"prompt_format.max_tokens={self.prompt_format.max_tokens}, and the policies' positions must hold "
+            f"rollout.max_new_tokens={self.rollout.sampling.max_new_tokens} more"
+        )
+        self.encoder: Encoder = TextEncoder(self.prompt_format, self.tokenizer, self.pad_id, self.prompt_limit, reason)
         scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
         check = partial(check_sampled_support, rollout=self.rollout, loss_temperature=loss_temperature)
         self._objective = Objective(self.fusion, scoring, reduction, self.eos_ids, check)
@@ -241,7 +254,7 @@ class DOPDModule(Evaluation, Resuming):
             prompts = self._all_prompts(examples)
             self._synchronise()
             written = self._write(self.student, prompts["student"], self.rollout.sampling)
-            _, record = self._supervise(examples, prompts, written, (alternatives, None), thresholds)
+            _, record = self._supervise(examples, prompts, as_responses(written), (alternatives, None), thresholds)
         if of_rule is not None:  # which may have noted what it saw
             cast(nn.Module, self.fusion).load_state_dict(of_rule)
         let_go(self.student)
@@ -250,8 +263,8 @@ class DOPDModule(Evaluation, Resuming):
     def _supervise(
         self,
         examples: Sequence[Example],
-        prompts: dict[str, list[list[int]]],
-        written: list[list[int]],
+        prompts: Mapping[str, Sequence[Prompt]],
+        written: Sequence[Response],
         wanted: tuple[int, int | None] | None,
         thresholds: Thresholds | None = None,
     ) -> tuple[Tensor, TokenRecord]:
@@ -260,29 +273,26 @@ class DOPDModule(Evaluation, Resuming):
         policies = {"student": self.student, **policies_of(used, self.student)}
         for name, policy in policies.items():
             self._readings.try_scoring(name, policy)
-        each = len(written) // len(examples) if examples else 1
-        group = torch.arange(len(examples), device=self.device).repeat_interleave(each)
-        responses = Responses.from_lists(written, self.pad_id).to(self.device)
-        rollouts = Rollouts([example for example in examples for _ in range(each)], group, responses)
+        rollouts = Rollouts.of(examples, written, self.pad_id, self.device)
         views = {
-            name: view_of([prompt for prompt in prompts[name] for _ in range(each)], responses, self.pad_id)
+            name: self.encoder.view([prompts[name][group] for group in rollouts.group.tolist()], rollouts.responses)
             for name in ("student", *used)
         }
-        rows = None if wanted is None else Wanted(range(len(written))[::each][: wanted[1]], wanted[0])
+        rows = None if wanted is None else Wanted(rollouts.firsts[: wanted[1]], wanted[0])
         loss, record = self._objective(self.student, used, views, rollouts, rows, thresholds)
         for policy in policies.values():
             if policy is not self.student:  # whose backward pass is still to come
                 let_go(policy)
-        ended = [bool(response) and response[-1] in self.eos_ids for response in written]
+        ended = [bool(response.ids) and response.ids[-1] in self.eos_ids for response in written]
         ended_at_all = torch.tensor(ended, dtype=torch.bool, device=self.device)
         return loss, replace(record, ended=ended_at_all, examples=rollouts.examples)
 
-    def _all_prompts(self, examples: Sequence[Example]) -> dict[str, list[list[int]]]:
+    def _all_prompts(self, examples: Sequence[Example]) -> dict[str, list[Prompt]]:
         """Token ids of each example's prompt, as the student and each source see it."""
         names = dict.fromkeys(("student", "teacher", "reference", *self.sources))
         return {name: self._prompts(examples, name) for name in names}
 
-    def _prompts(self, examples: Sequence[Example], name: str) -> list[list[int]]:
+    def _prompts(self, examples: Sequence[Example], name: str) -> list[Prompt]:
         """Token ids of each example's prompt, as the policy of this name sees it.
 
         Whether further sources are shown privileged text is drawn by a generator of their own: with them, all else is
@@ -294,22 +304,11 @@ class DOPDModule(Evaluation, Resuming):
             self._draws = self._draws or torch.Generator().manual_seed(torch.initial_seed())
             shown, generator = 1.0 if own is None else own, self._draws
         return [
-            self._token_ids(example, privileged=torch.rand((), generator=generator).item() < shown)
+            self.encoder.prompt(example, privileged=torch.rand((), generator=generator).item() < shown)
             for example in examples
         ]
 
-    def _token_ids(self, example: Example, *, privileged: bool) -> list[int]:
-        """Token ids of a prompt within the limit: nothing is ever cut, so that every policy sees all of it."""
-        ids = self.prompt_format.token_ids(example, self.tokenizer, privileged=privileged)
-        if not 0 < len(ids) <= self.prompt_limit:
-            raise DataError(
-                f"a prompt has {len(ids)} tokens ({str(example['prompt'])[:60]!r}…); prompts have at least one and at "
-                f"most {self.prompt_limit} (prompt_format.max_tokens={self.prompt_format.max_tokens}, and the "
-                f"policies' positions must hold rollout.max_new_tokens={self.rollout.sampling.max_new_tokens} more)"
-            )
-        return ids
-
-    def _roll_out(self, examples: Sequence[Example], prompts: dict[str, list[list[int]]]) -> list[list[int]]:
+    def _roll_out(self, examples: Sequence[Example], prompts: Mapping[str, Sequence[Prompt]]) -> list[Response]:
         request = RolloutRequest(
             student=self.student,
             teacher=self.teacher,
@@ -330,7 +329,7 @@ class DOPDModule(Evaluation, Resuming):
         if self.rollout.needs_teacher and self.teacher is not None:
             self._readings.try_writing("teacher", self.teacher)
         with evaluating(self.student):
-            return self.rollout(request)
+            return as_responses(self.rollout(request))
 
     def _log_step(self, loss: Tensor, record: TokenRecord) -> None:
         if self._trainer is None:  # a bare loop: nobody to log to

@@ -73,16 +73,16 @@ class Objective:
             name: source.scores(student, Reading(rollouts, views[name], self.scoring, tables.get(name, 0)))
             for name, source in sources.items()
         }
-        statistics = TokenStatistics(responses.mask, responses.ids, of_student, of_sources, thresholds, self.end_ids)
+        statistics = TokenStatistics(responses.own, responses.ids, of_student, of_sources, thresholds, self.end_ids)
         supervision = self.fusion(statistics)
         self.check([term.divergence for term in supervision.terms])
         loss, per_token = loss_of(of_student, of_sources, supervision.terms, self.reduction)
         details = None
         if wanted is not None:
-            details = token_details(of_student, of_sources, responses.mask, wanted.rollouts, wanted.alternatives)
+            details = token_details(of_student, of_sources, responses.own, wanted.rollouts, wanted.alternatives)
         return loss, TokenRecord(
             response_ids=responses.ids,
-            mask=responses.mask,
+            mask=responses.own,
             loss=per_token,
             logp={name: statistics[name].logp for name in ("student", *sources)},
             entropy={name: statistics[name].entropy for name in ("student", *sources)},

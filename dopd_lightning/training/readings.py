@@ -18,7 +18,7 @@ from dopd_lightning.distributed.sharding import gathered
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.policies import evaluating
 from dopd_lightning.rollout import step_logits
-from dopd_lightning.scores.views import Responses, response_logits, view_of
+from dopd_lightning.scores import Responses, response_logits, view_of
 
 _TEXT = "A quick test: 12 + 34 = 46, and the colours of the 3 small birds in that old tree are red, green and blue."
 _LENGTHS = (37, 11)

@@ -108,7 +108,8 @@ def padded_view():
     ids = torch.randint(9, (ROWS, PROMPT + RESPONSE))
     mask = torch.ones_like(ids)
     mask[1, :2] = 0
-    return View(ids, mask, (mask.cumsum(dim=1) - 1).clamp(min=0), RESPONSE)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    return View({"input_ids": ids, "attention_mask": mask, "position_ids": positions}, RESPONSE)
 
 
 def saved_by(policy, precision, also=()):

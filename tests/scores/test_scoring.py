@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from dopd_lightning.scores import LogitScores, StateScores, scoring
+from dopd_lightning.scores import LogitScores, Responses, StateScores, response_logits, scoring, view_of
 from dopd_lightning.scores.scoring import Scoring
-from dopd_lightning.scores.views import Responses, response_logits, view_of
 
 ROLES = ("student", "teacher", "reference")
 RESPONSES = Responses.from_lists([[70, 71], [80, 81, 82, 83], [90]], 0)

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dopd_lightning.scores import head_of
-from dopd_lightning.scores.views import Responses, response_logits, response_states, view_of
+from dopd_lightning.scores import Responses, head_of, response_logits, response_states, view_of
 
 tokens = st.integers(0, 9)
 rows = st.tuples(st.lists(tokens, min_size=1, max_size=6), st.lists(tokens, max_size=5))
@@ -32,9 +31,9 @@ def test_the_end_of_sequence_token_is_in_the_mask_although_it_is_the_padding():
 
 def test_a_view_by_hand():
     view = view_of([[1, 2, 3], [4]], Responses.from_lists([[5], [6, 7]], pad_id=0), pad_id=0)
-    assert view.input_ids.tolist() == [[1, 2, 3, 5, 0], [0, 0, 4, 6, 7]]
-    assert view.attention_mask.tolist() == [[1, 1, 1, 1, 0], [0, 0, 1, 1, 1]]
-    assert view.position_ids.tolist() == [[0, 1, 2, 3, 3], [0, 0, 0, 1, 2]]
+    assert view.inputs["input_ids"].tolist() == [[1, 2, 3, 5, 0], [0, 0, 4, 6, 7]]
+    assert view.inputs["attention_mask"].tolist() == [[1, 1, 1, 1, 0], [0, 0, 1, 1, 1]]
+    assert view.inputs["position_ids"].tolist() == [[0, 1, 2, 3, 3], [0, 0, 0, 1, 2]]
     assert view.response_width == 2
 
 
@@ -45,11 +44,11 @@ def test_every_real_token_is_attended_once_in_order_and_responses_are_the_last_c
         response for _, response in batch
     ]
     view = view_of([prompt for prompt, _ in batch], responses, pad_id)
-    assert view.input_ids[:, -view.response_width :].tolist() == responses.ids.tolist()
+    assert view.inputs["input_ids"][:, -view.response_width :].tolist() == responses.ids.tolist()
     for n, (prompt, response) in enumerate(batch):
-        real = view.attention_mask[n].bool()
-        assert view.input_ids[n][real].tolist() == prompt + response
-        assert view.position_ids[n][real].tolist() == list(range(len(prompt) + len(response)))
+        real = view.inputs["attention_mask"][n].bool()
+        assert view.inputs["input_ids"][n][real].tolist() == prompt + response
+        assert view.inputs["position_ids"][n][real].tolist() == list(range(len(prompt) + len(response)))
 
 
 PROMPTS = [[40, 41, 42, 43, 44], [50], [60, 61]]
@@ -75,7 +74,7 @@ def test_logits_are_those_of_each_sequence_alone(make_policy, logits_of, tokeniz
 def test_logits_do_not_depend_on_what_stands_at_masked_places(make_policy, tokenizer):
     policy = make_policy()
     clean = Responses.from_lists(RESPONSES, 0)
-    dirty = Responses(clean.ids.masked_fill(~clean.mask, 99), clean.mask)
+    dirty = Responses(clean.ids.masked_fill(~clean.mask, 99), clean.mask, clean.own)
     a, b = (response_logits(policy, view_of(PROMPTS, each, 0), len(tokenizer)) for each in (clean, dirty))
     torch.testing.assert_close(a[clean.mask], b[clean.mask])
 

@@ -13,7 +13,7 @@ from dopd_lightning.errors import DataError
 from dopd_lightning.functional import dopd_loss
 from dopd_lightning.fusion import DOPD, Data, Reference, Teacher
 from dopd_lightning.rollout import DatasetRollout, StudentRollout, TeacherRollout, generate
-from dopd_lightning.scores.views import Responses
+from dopd_lightning.scores import Responses
 from dopd_lightning.training.privileged import PrivilegedAccess
 
 pytestmark = pytest.mark.lowest
