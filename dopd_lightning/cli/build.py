@@ -24,7 +24,7 @@ from dopd_lightning.cli.resume import KeepConfig
 from dopd_lightning.cli.summary import Tally
 from dopd_lightning.cli.trainer import answered_sets, check_amounts, check_fit, make_trainer
 from dopd_lightning.cli.wandb_account import check_wandb
-from dopd_lightning.data import DOPDDataModule, PromptFormat, get_verifier
+from dopd_lightning.data import DOPDDataModule, PromptFormat, completion_text, get_verifier
 from dopd_lightning.errors import ConfigError, check_choice, check_range
 from dopd_lightning.policies import (
     check_same_tokenizer,
@@ -293,7 +293,7 @@ def _training_texts(data: DOPDDataModule, prompt_format: PromptFormat) -> Iterat
     bytes_only = new_tokenizer([])
     for index in range(min(_EXAMPLES_FOR_TOKENIZER, len(data.sets["train"]))):
         example = data.sets["train"][index]
-        yield prompt_format.text(example, bytes_only, privileged=True) + (example.get("completion") or "")
+        yield prompt_format.text(example, bytes_only, privileged=True) + completion_text(example)
 
 
 def _student(config: DictConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

@@ -28,14 +28,14 @@ class Example(TypedDict, total=False):
         prompt: what the deployed student sees: plain text, or chat messages.
         privileged: what the teacher and the reference see besides (``p`` in the paper).
         answer: the right final answer, for verifiers.
-        completion: a response to learn from directly (``rollout: dataset``).
+        completion: a response to learn from directly (``rollout: dataset``): text, or chat messages of several turns.
         entry: the reasoning-gym entry behind the example, for its scorer.
     """
 
     prompt: Required[Prompt]
     privileged: str | None
     answer: str | int | float | None
-    completion: str | None
+    completion: str | list[Message] | None
     entry: Mapping[str, Any]
 
 
@@ -68,9 +68,9 @@ def check_example(raw: object, where: str) -> Example:
         raise DataError(f"{where}: no 'prompt' among the keys {listed(raw)}; columns={{prompt: …}} says which it is")
     _check_meaning(raw, where)
     _check_prompt(raw["prompt"], where)
-    for field in ("privileged", "completion"):
-        if not isinstance(raw.get(field), str | None):
-            raise DataError(f"{where}: {field!r} must be text or null, found {shortened(raw[field])}")
+    if not isinstance(raw.get("privileged"), str | None):
+        raise DataError(f"{where}: 'privileged' must be text or null, found {shortened(raw['privileged'])}")
+    _check_completion(raw.get("completion"), raw["prompt"], where)
     answer = raw.get("answer")
     if not isinstance(answer, str | int | float | None) or isinstance(answer, bool):
         raise DataError(f"{where}: 'answer' must be text, a number or null, found {shortened(answer)}")
@@ -79,6 +79,30 @@ def check_example(raw: object, where: str) -> Example:
     for field in FIELDS:
         check_characters(raw.get(field), f"{where}: {field!r}")
     return _with_answer_apart(cast(Example, dict(raw)), where)
+
+
+def _check_completion(completion: object, prompt: object, where: str) -> None:
+    if isinstance(completion, str | None):
+        return
+    if isinstance(prompt, str):
+        raise DataError(f"{where}: 'completion' must be text or null, found {shortened(completion)}")
+    if not isinstance(completion, list) or not completion:
+        raise DataError(
+            f"{where}: 'completion' must be text, a list of chat messages, or null, found {shortened(completion)}"
+        )
+    _check_messages("completion", completion, where)
+    for place in (0, len(completion) - 1):
+        if completion[place]["role"] not in ANSWERING_ROLES:
+            raise DataError(
+                f"{where}: completion[{place}] is of {completion[place]['role']!r}; a completion begins and ends with "
+                "the assistant's messages"
+            )
+
+
+def completion_text(example: Example) -> str:
+    """The completion as one text; of several turns, the last answer; empty if there is none."""
+    completion = example.get("completion")
+    return completion[-1]["content"] if isinstance(completion, list) else completion or ""
 
 
 def _check_meaning(raw: Mapping[str, Any], where: str) -> None:
@@ -114,7 +138,7 @@ def _with_answer_apart(example: Example, where: str) -> Example:
     given = example.get("completion")
     if given is None:
         example["completion"] = last["content"]
-    elif given.strip() != last["content"].strip():
+    elif not isinstance(given, str) or given.strip() != last["content"].strip():
         raise DataError(
             f"{where}: 'prompt' ends with an answer, {shortened(last['content'])}, and 'completion' is another, "
             f"{shortened(given)}; leave one of them out"
@@ -131,20 +155,24 @@ def _check_prompt(prompt: object, where: str) -> None:
         raise DataError(f"{where}: 'prompt' must be text or a list of chat messages, found {shortened(prompt)}")
     if not prompt:
         raise DataError(f"{where}: 'prompt' is an empty list; a chat needs at least one message")
-    for n, message in enumerate(prompt):
+    _check_messages("prompt", prompt, where)
+    if not prompt[-1]["content"].strip() and prompt[-1]["role"] not in ANSWERING_ROLES:
+        raise DataError(f"{where}: prompt[{len(prompt) - 1}], the last message, is blank")
+
+
+def _check_messages(field: str, messages: Sequence[object], where: str) -> None:
+    for n, message in enumerate(messages):
         if not isinstance(message, Mapping):
-            raise DataError(f"{where}: prompt[{n}] needs 'role' and 'content', found {shortened(message)}")
+            raise DataError(f"{where}: {field}[{n}] needs 'role' and 'content', found {shortened(message)}")
         if isinstance(message.get("content"), list | tuple):
             raise DataError(
-                f"{where}: prompt[{n}] has its content in parts{_types_of(message['content'])}; give one text (models "
+                f"{where}: {field}[{n}] has its content in parts{_types_of(message['content'])}; give one text (models "
                 "here read no images)"
             )
         for key in ("role", "content"):
             if not isinstance(message.get(key), str):
                 found = shortened(message[key]) if key in message else f"only {listed(message)}"
-                raise DataError(f"{where}: prompt[{n}] needs a {key!r} that is text, found {found}")
-    if not prompt[-1]["content"].strip() and prompt[-1]["role"] not in ANSWERING_ROLES:
-        raise DataError(f"{where}: prompt[{len(prompt) - 1}], the last message, is blank")
+                raise DataError(f"{where}: {field}[{n}] needs a {key!r} that is text, found {found}")
 
 
 def _types_of(parts: Sequence[object]) -> str:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 from torch.utils.data import Dataset, Subset
 
 from dopd_lightning.data.chat_template import end_of_turn, render
-from dopd_lightning.data.example import ANSWERING_ROLES, Example, Message, check_example, shortened
+from dopd_lightning.data.example import ANSWERING_ROLES, Example, Message, check_example, completion_text, shortened
 from dopd_lightning.data.placeholders import check_no_placeholder
+from dopd_lightning.data.turns import Turns, turns_of
 from dopd_lightning.errors import ConfigError, DataError, check_choice, check_range
 
 if TYPE_CHECKING:
@@ -115,6 +116,19 @@ class PromptFormat:
         ends_itself = plain[-1:] == [tokenizer.eos_token_id]
         return ids[:-1] if ids[-1:] == [tokenizer.eos_token_id] and not ends_itself else ids
 
+    def turns(self, example: Example, tokenizer: PreTrainedTokenizerBase, ends: Collection[int]) -> Turns | None:
+        """Tokens of a completion that is a chat, see `turns_of`; ``None`` of one that is text, or of none.
+
+        Args:
+            example: with chats as prompt and completion.
+            tokenizer: has the template.
+            ends: tokens that end a turn.
+        """
+        prompt, completion = example["prompt"], example.get("completion")
+        if isinstance(prompt, str) or not isinstance(completion, list):
+            return None
+        return turns_of(prompt, completion, tokenizer, self.chat_template_kwargs, ends)
+
     def length(self, example: Example, tokenizer: PreTrainedTokenizerBase) -> int:
         """Tokens of the longer of the two prompts, bare and privileged."""
         variants = (False,) if example.get("privileged") is None else (False, True)
@@ -131,7 +145,7 @@ class PromptFormat:
         if fewest > 4 * most:  # tokenizers may compose characters first
             return fewest
         try:
-            check_no_placeholder(example.get("completion") or "", tokenizer, "completion")
+            check_no_placeholder(completion_text(example), tokenizer, "completion")
             return self.length(example, tokenizer)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error

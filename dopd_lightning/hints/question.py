@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dopd_lightning.data import Example, extract_answer
+from dopd_lightning.data import Example, completion_text, extract_answer
 
 
 def question_of(example: Example) -> str:
@@ -29,6 +29,6 @@ def answer_of(example: Example) -> str | None:
     answer = example.get("answer")
     if answer is not None:
         return extract_answer(str(answer)) or None
-    completion = (example.get("completion") or "").strip()
+    completion = completion_text(example).strip()
     marked = extract_answer(completion)
     return marked if marked and marked != completion else None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError, meta
 
-from dopd_lightning.data import Example
+from dopd_lightning.data import Example, completion_text
 from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.hints.question import answer_of, question_of
 
@@ -72,7 +72,7 @@ class Template:
         """
         values = {
             "question": question_of(example),
-            "solution": example.get("completion"),
+            "solution": completion_text(example) or None,
             "answer": answer_of(example),
             "kind": kind,
             "language": language,

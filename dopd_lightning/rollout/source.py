@@ -13,6 +13,7 @@ from dopd_lightning.distributed.processes import first_process
 from dopd_lightning.errors import ConfigError, DataError, check_choice, check_range
 from dopd_lightning.rollout.engine import Engine, Sampling, up_to_end
 from dopd_lightning.rollout.generation import TransformersEngine
+from dopd_lightning.rollout.response import Response
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class RolloutRequest:
     Attributes:
         student, teacher: policies in eval mode; there may be no teacher.
         student_prompts, teacher_prompts: token ids of each example's prompt as either sees it.
-        completions: static responses, where the data has them.
+        completions: static responses, where the data has them: text, or tokens of several turns.
         completion_ends: the token behind each of them.
         tokenizer: of both.
         eos_ids: tokens that end a response, whoever writes.
@@ -35,7 +36,7 @@ class RolloutRequest:
     teacher: PreTrainedModel | None
     student_prompts: Sequence[Sequence[int]]
     teacher_prompts: Sequence[Sequence[int]]
-    completions: Sequence[str | None]
+    completions: Sequence[str | Response | None]
     completion_ends: Sequence[int]
     tokenizer: PreTrainedTokenizerBase
     eos_ids: Sequence[int]
@@ -70,7 +71,7 @@ class Rollout(Protocol):
     @property
     def sampling(self) -> Sampling: ...
 
-    def __call__(self, request: RolloutRequest) -> list[list[int]]: ...
+    def __call__(self, request: RolloutRequest) -> Sequence[list[int] | Response]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,14 +161,19 @@ class DatasetRollout:
     def sampling(self) -> Sampling:
         return Sampling(max_new_tokens=self.max_new_tokens)
 
-    def __call__(self, request: RolloutRequest) -> list[list[int]]:
-        responses = []
+    def __call__(self, request: RolloutRequest) -> list[list[int] | Response]:
+        responses: list[list[int] | Response] = []
         for number, (completion, end) in enumerate(zip(request.completions, request.completion_ends, strict=True)):
             if completion is None:
                 raise DataError(
                     f"example {number} of the batch has no `completion`, which this rollout takes its responses from; "
                     "add one to the data or choose rollout=student"
                 )
+            if isinstance(completion, Response):
+                assert completion.own is not None
+                limit = self.max_new_tokens
+                responses.append(Response(completion.ids[:limit], completion.own[:limit]))
+                continue
             tokens = request.tokenizer.encode(completion, add_special_tokens=False)
             responses.append(up_to_end([*tokens, end], request.eos_ids)[: self.max_new_tokens])
         return responses
@@ -202,7 +208,7 @@ class MixedRollout(_Generated):
     def student_writes(self) -> bool:
         return self.on_policy == 1
 
-    def __call__(self, request: RolloutRequest) -> list[list[int]]:
+    def __call__(self, request: RolloutRequest) -> Sequence[list[int] | Response]:
         coin = first_process(torch.rand(()).item())  # a batch is all processes' together, and so is its kind
         if coin < self.on_policy:
             return self._by_student(request)

@@ -2,7 +2,7 @@
 
 from dopd_lightning.scores.by_logits import LogitScores
 from dopd_lightning.scores.by_states import StateScores
-from dopd_lightning.scores.encoder import Encoder, Prompt, TextEncoder
+from dopd_lightning.scores.encoder import EncodedPrompt, Encoder, TextEncoder
 from dopd_lightning.scores.output_head import head_of, is_read_right
 from dopd_lightning.scores.pooled import PooledScores, pooled
 from dopd_lightning.scores.responses import Responses
@@ -14,10 +14,10 @@ from dopd_lightning.scores.workspace import LOSS_MEMORY
 
 __all__ = [
     "LOSS_MEMORY",
+    "EncodedPrompt",
     "Encoder",
     "LogitScores",
     "PooledScores",
-    "Prompt",
     "Responses",
     "RoutedScores",
     "RowScores",

@@ -14,7 +14,7 @@ from dopd_lightning.scores.responses import Responses
 from dopd_lightning.scores.views import View, view_of
 
 
-class Prompt(list[int]):
+class EncodedPrompt(list[int]):
     """Token ids of a prompt.
 
     Args:
@@ -30,14 +30,14 @@ class Prompt(list[int]):
 class Encoder(Protocol):
     """Encodes examples for the models of one family."""
 
-    def prompt(self, example: Example, *, privileged: bool) -> Prompt:
+    def prompt(self, example: Example, *, privileged: bool) -> EncodedPrompt:
         """The example's prompt, with privileged text or without.
 
         Raises:
             DataError: for a prompt that the models cannot read.
         """
 
-    def view(self, prompts: Sequence[Prompt], responses: Responses) -> View:
+    def view(self, prompts: Sequence[EncodedPrompt], responses: Responses) -> View:
         """Input of a policy that reads responses ``(batch, response)``, each behind its prompt."""
 
 
@@ -58,7 +58,7 @@ class TextEncoder:
         self.prompt_format, self.tokenizer, self.pad_id = prompt_format, tokenizer, pad_id
         self.limit, self.reason = limit, reason
 
-    def prompt(self, example: Example, *, privileged: bool) -> Prompt:
+    def prompt(self, example: Example, *, privileged: bool) -> EncodedPrompt:
         """As `Encoder.prompt`.
 
         Raises:
@@ -70,8 +70,8 @@ class TextEncoder:
                 f"a prompt has {len(ids)} tokens ({str(example['prompt'])[:60]!r}…); prompts have at least one and at "
                 f"most {self.limit} ({self.reason})"
             )
-        return Prompt(ids)
+        return EncodedPrompt(ids)
 
-    def view(self, prompts: Sequence[Prompt], responses: Responses) -> View:
+    def view(self, prompts: Sequence[EncodedPrompt], responses: Responses) -> View:
         """As `Encoder.view`."""
         return view_of(prompts, responses, self.pad_id)

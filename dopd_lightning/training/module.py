@@ -36,7 +36,7 @@ from dopd_lightning.rollout import (
     as_responses,
 )
 from dopd_lightning.rollout.ends import find_ends
-from dopd_lightning.scores import LOSS_MEMORY, Encoder, Prompt, TextEncoder
+from dopd_lightning.scores import LOSS_MEMORY, EncodedPrompt, Encoder, TextEncoder
 from dopd_lightning.scores.scoring import Scoring
 from dopd_lightning.sources import AnySource, OnePolicy, Source, as_source, given_policies, named_sources, policies_of
 from dopd_lightning.training.consistency import (
@@ -263,7 +263,7 @@ class DOPDModule(Evaluation, Resuming):
     def _supervise(
         self,
         examples: Sequence[Example],
-        prompts: Mapping[str, Sequence[Prompt]],
+        prompts: Mapping[str, Sequence[EncodedPrompt]],
         written: Sequence[Response],
         wanted: tuple[int, int | None] | None,
         thresholds: Thresholds | None = None,
@@ -287,12 +287,12 @@ class DOPDModule(Evaluation, Resuming):
         ended_at_all = torch.tensor(ended, dtype=torch.bool, device=self.device)
         return loss, replace(record, ended=ended_at_all, examples=rollouts.examples)
 
-    def _all_prompts(self, examples: Sequence[Example]) -> dict[str, list[Prompt]]:
+    def _all_prompts(self, examples: Sequence[Example]) -> dict[str, list[EncodedPrompt]]:
         """Token ids of each example's prompt, as the student and each source see it."""
         names = dict.fromkeys(("student", "teacher", "reference", *self.sources))
         return {name: self._prompts(examples, name) for name in names}
 
-    def _prompts(self, examples: Sequence[Example], name: str) -> list[Prompt]:
+    def _prompts(self, examples: Sequence[Example], name: str) -> list[EncodedPrompt]:
         """Token ids of each example's prompt, as the policy of this name sees it.
 
         Whether further sources are shown privileged text is drawn by a generator of their own: with them, all else is
@@ -308,13 +308,13 @@ class DOPDModule(Evaluation, Resuming):
             for example in examples
         ]
 
-    def _roll_out(self, examples: Sequence[Example], prompts: Mapping[str, Sequence[Prompt]]) -> list[Response]:
+    def _roll_out(self, examples: Sequence[Example], prompts: Mapping[str, Sequence[EncodedPrompt]]) -> list[Response]:
         request = RolloutRequest(
             student=self.student,
             teacher=self.teacher,
             student_prompts=prompts["student"],
             teacher_prompts=prompts["teacher"],
-            completions=[example.get("completion") for example in examples],
+            completions=[self._completion(example) for example in examples],
             completion_ends=[self.ends.behind(example) for example in examples],
             tokenizer=self.tokenizer,
             eos_ids=self.eos_ids,
@@ -330,6 +330,10 @@ class DOPDModule(Evaluation, Resuming):
             self._readings.try_writing("teacher", self.teacher)
         with evaluating(self.student):
             return as_responses(self.rollout(request))
+
+    def _completion(self, example: Example) -> str | Response | None:
+        turns = self.prompt_format.turns(example, self.tokenizer, self.eos_ids)
+        return Response(*turns) if turns is not None else cast(str | None, example.get("completion"))
 
     def _log_step(self, loss: Tensor, record: TokenRecord) -> None:
         if self._trainer is None:  # a bare loop: nobody to log to
