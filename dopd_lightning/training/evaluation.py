@@ -1,13 +1,11 @@
-"""How a policy answers prompts, and how right it is: the part of ``DOPDModule`` that evaluates."""
+"""Answers of a policy, and how many of them are right."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import Any
 
-import lightning as L
-from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.data import Example, Verifier, examples_of
@@ -15,146 +13,107 @@ from dopd_lightning.distributed.sharding import gathered
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.policies import evaluating
 from dopd_lightning.record.metrics import Accuracy
-from dopd_lightning.record.names import accuracy_name
-from dopd_lightning.rollout import Engine, Rollout, Sampling, TransformersEngine
+from dopd_lightning.rollout import Sampling
 from dopd_lightning.scores import Encoder
-from dopd_lightning.sources import OnePolicy
-from dopd_lightning.training.privileged import PrivilegedAccess
-from dopd_lightning.training.readings import Readings
+from dopd_lightning.sources import OnePolicy, Source
+from dopd_lightning.training.writing import Writing
 
 
-class Evaluation(L.LightningModule):
-    """Validation, testing and prediction; what it reads of the module is declared here."""
+class Evaluation:
+    """Has the student, or a source that is one policy, answer greedily.
 
-    student: PreTrainedModel
-    sources: nn.ModuleDict
-    rollout: Rollout
-    engine: Engine
-    tokenizer: PreTrainedTokenizerBase
-    encoder: Encoder
-    eos_ids: list[int]
-    pad_id: int
-    vocabulary_size: int
-    verifier: Verifier
-    privileged: PrivilegedAccess
-    _engine_is_behind: bool
-    _readings: Readings
+    Args:
+        writing: writes.
+        sources: by name.
+        encoder: encodes prompts.
+        tokenizer: decodes answers.
+        verifier: scores them.
+        max_new_tokens: the length limit of an answer.
+        privileged: whether prompts are shown with privileged text.
+    """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.accuracies = nn.ModuleDict()  # one a dataloader, made when it comes up
-        self._answering = "student"
+    def __init__(
+        self,
+        writing: Writing,
+        sources: Mapping[str, Source],
+        encoder: Encoder,
+        tokenizer: PreTrainedTokenizerBase,
+        verifier: Verifier,
+        max_new_tokens: int,
+        privileged: bool,
+    ) -> None:
+        self.writing, self.sources, self.encoder, self.tokenizer = writing, sources, encoder, tokenizer
+        self.verifier, self.privileged = verifier, privileged
+        self._greedy = Sampling(max_new_tokens=max_new_tokens, temperature=0)
+        self._name = "student"  # whoever answers
         self._gathered = ExitStack()
 
-    def answer(self, examples: Sequence[Example]) -> list[str]:
-        """Greedy answers by the student or, inside :meth:`answering_as`, by another policy.
+    @property
+    def policy(self) -> PreTrainedModel:
+        """The policy that answers."""
+        if self._name == "student":
+            return self.writing.student
+        source = self.sources[self._name]
+        assert isinstance(source, OnePolicy), "by checks"
+        return source.policy(self.writing.student)
 
-        Prompts are bare, unless ``privileged.evaluation`` says otherwise.
-        """
-        policy = self._answerer()
-        prompts = [self.encoder.prompt(example, privileged=self.privileged.evaluation) for example in examples]
-        greedy = Sampling(max_new_tokens=self.rollout.sampling.max_new_tokens, temperature=0)
-        if policy is self.student:
-            self._synchronise()
-        with evaluating(policy):
-            written = self._write(policy, prompts, greedy)
-        return self.tokenizer.batch_decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-    def _write(self, policy: PreTrainedModel, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
-        """One response of the policy to each prompt, in eval mode; the student's by its engine."""
-        engine: Engine = self.engine if policy is self.student else TransformersEngine()
-        if isinstance(engine, TransformersEngine):
-            self._readings.try_writing(self._answering if policy is not self.student else "student", policy)
-        return engine.generate(
-            policy,
-            prompts,
-            sampling,
-            eos_ids=self.eos_ids,
-            pad_id=self.pad_id,
-            vocabulary_size=self.vocabulary_size,
-        ).ids
-
-    def _answerer(self) -> PreTrainedModel:
-        if self._answering == "student":
-            return self.student
-        return cast(OnePolicy, self.sources[self._answering]).policy(self.student)
-
-    def _gather(self) -> None:
-        """For all batches of an evaluation: one process may have one more of them than another."""
-        self._gathered.enter_context(gathered(self._answerer()))
-
-    def _let_go(self) -> None:
-        self._gathered.close()
-
-    on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = _gather
-    on_validation_epoch_end = on_test_epoch_end = on_predict_epoch_end = _let_go
+    @property
+    def of_student(self) -> bool:
+        """Tell whether the student answers."""
+        return self._name == "student"
 
     @contextmanager
-    def answering_as(self, role: str) -> Iterator[None]:
-        """Inside, validation and testing are of this policy: ``student``, or a source that is one policy."""
-        if role != "student":
-            if role not in self.sources:
-                raise ConfigError(f"the {role} is to answer, but there is no {role}")
-            if not isinstance(self.sources[role], OnePolicy):
-                raise ConfigError(
-                    f"the {role} is to answer, but it is made of several policies, and only one can write"
-                )
-        before, self._answering = self._answering, role
+    def by(self, name: str) -> Iterator[None]:
+        """Inside, this policy answers: ``student``, or a source.
+
+        Raises:
+            ConfigError: if there is no such source, or it is made of several policies.
+        """
+        if name != "student":
+            if name not in self.sources:
+                raise ConfigError(f"the {name} is to answer, but there is no {name}")
+            if not isinstance(self.sources[name], OnePolicy):
+                raise ConfigError(f"the {name} is to answer, but it is made of several policies; only one can write")
+        before, self._name = self._name, name
         try:
             yield
         finally:
-            self._answering = before
+            self._name = before
 
-    def on_validation_start(self) -> None:
-        """Synchronise in all processes at once: one of them may have no batch to answer."""
-        if self._answering == "student":
-            self._synchronise()
+    def answer(self, examples: Sequence[Example], *, synchronise: bool = False) -> list[str]:
+        """One answer to each example.
 
-    on_test_start = on_validation_start
-    on_predict_start = on_validation_start
-
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate(batch, "val", dataloader_idx)
-
-    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate(batch, "test", dataloader_idx)
-
-    def _evaluate(self, batch: Any, stage: str, dataloader_idx: int) -> None:
-        """Log ``<stage>/accuracy``, the share of answers that the verifier gives its full score of 1.
-
-        With several dataloaders, Lightning adds the number of each to the name.
+        Args:
+            examples: as in a batch.
+            synchronise: whether to push the student's weights to the engine in any case.
         """
-        examples = examples_of(batch)
-        key = f"{stage}_{dataloader_idx}"
-        if key not in self.accuracies:
-            self.accuracies[key] = Accuracy().to(self.device)
-        accuracy = cast(Accuracy, self.accuracies[key])
-        for example, answer in zip(examples, self.answer(examples), strict=True):
-            accuracy.update(self.verifier(answer, example) >= 1)
-        self.log(
-            accuracy_name(stage),
-            accuracy,
-            on_step=False,
-            on_epoch=True,
-            prog_bar=True,
-            batch_size=len(examples),
-            metric_attribute=f"accuracies.{key}",
-        )
+        policy = self.policy
+        prompts = [self.encoder.prompt(example, privileged=self.privileged) for example in examples]
+        if self.of_student:
+            self.writing.synchronise(always=synchronise)
+        with evaluating(policy):
+            written = self.writing(policy, self._name, prompts, self._greedy)
+        return self.tokenizer.batch_decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
-    def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
-        """The batch's prompts with the student's answers."""
+    def count(self, batch: Any, accuracy: Accuracy, *, synchronise: bool = False) -> int:
+        """Count answers that the verifier gives its full score of 1; returns how many were asked for."""
+        examples = examples_of(batch)
+        for example, answer in zip(examples, self.answer(examples, synchronise=synchronise), strict=True):
+            accuracy.update(self.verifier(answer, example) >= 1)
+        return len(examples)
+
+    def predict(self, batch: Any, *, synchronise: bool = False) -> list[dict[str, Any]]:
+        """The batch's prompts with their answers."""
         examples = examples_of(batch)
         return [
             {"prompt": example["prompt"], "response": response, "answer": example.get("answer")}
-            for example, response in zip(examples, self.answer(examples), strict=True)
+            for example, response in zip(examples, self.answer(examples, synchronise=synchronise), strict=True)
         ]
 
-    def _synchronise(self) -> None:
-        """Let the engine have the student's present weights, once after each change: not before each micro-batch.
+    def gather(self) -> None:
+        """Gather the policy's weights for all batches: one process may have one more of them than another."""
+        self._gathered.enter_context(gathered(self.policy))
 
-        In a bare loop, nobody says when the student changes: then each time.
-        """
-        if self._engine_is_behind or self._trainer is None:
-            with evaluating(self.student):
-                self.engine.synchronise(self.student)
-            self._engine_is_behind = False
+    def let_go(self) -> None:
+        """Undo :meth:`gather`."""
+        self._gathered.close()

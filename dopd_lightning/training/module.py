@@ -7,10 +7,12 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self, cast
 
+import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -24,7 +26,8 @@ from dopd_lightning.errors import DataError, EngineError
 from dopd_lightning.fusion import DOPD, FusionRule, Thresholds
 from dopd_lightning.policies import checkpoint_activations, evaluating, load_policy, tokenizer_of
 from dopd_lightning.record import TokenRecord
-from dopd_lightning.record.metrics import StepMetrics
+from dopd_lightning.record.metrics import Accuracy, RegimeCounts
+from dopd_lightning.record.names import accuracy_name
 from dopd_lightning.rollout import (
     Engine,
     Response,
@@ -57,12 +60,15 @@ from dopd_lightning.training.non_finite import NonFiniteLossError, check_finite,
 from dopd_lightning.training.objective import Objective, Wanted
 from dopd_lightning.training.optimizer import adamw
 from dopd_lightning.training.privileged import PrivilegedAccess
+from dopd_lightning.training.prompting import Prompting
 from dopd_lightning.training.readings import Readings
-from dopd_lightning.training.resuming import Resuming
+from dopd_lightning.training.resuming import Resuming, leave_out_of_state_dict
 from dopd_lightning.training.scheduler import scheduler_over
+from dopd_lightning.training.step_log import StepLog
+from dopd_lightning.training.writing import Writing
 
 
-class DOPDModule(Evaluation, Resuming):
+class DOPDModule(L.LightningModule):
     """Dual on-policy distillation: a student learns, on its own responses, from a teacher and a reference.
 
     Args:
@@ -129,7 +135,6 @@ class DOPDModule(Evaluation, Resuming):
         self.privileged = privileged if privileged is not None else PrivilegedAccess()
         check_settings(reduction, loss_temperature, loss_memory, verifier, self.fusion, self.rollout)
         self.reduction = reduction
-        self.verifier = get_verifier(verifier)
         check_makers(optimizer, scheduler)
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
@@ -139,7 +144,8 @@ class DOPDModule(Evaluation, Resuming):
         named = named_sources(teacher, reference, sources or {})
         check_sources_given(named, self.fusion, self.rollout)
         self.student = load_policy(student) if isinstance(student, str | os.PathLike) else student
-        self.sources = nn.ModuleDict({name: as_source(given) for name, given in named.items()})
+        self._sources = {name: as_source(given) for name, given in named.items()}
+        self.sources = nn.ModuleDict(self._sources)
         check_shared_weights(self.student, self._sources)
         self.tokenizer = tokenizer_of(self.student, tokenizer)
         policies = {"student": self.student, **given_policies(self._sources)}
@@ -162,22 +168,39 @@ class DOPDModule(Evaluation, Resuming):
             f"rollout.max_new_tokens={self.rollout.sampling.max_new_tokens} more"
         )
         self.encoder: Encoder = TextEncoder(self.prompt_format, self.tokenizer, self.pad_id, self.prompt_limit, reason)
+        self._prompting = Prompting(self.encoder, self.privileged, self._sources)
+        self._readings = Readings(self.tokenizer, self.vocabulary_size, room + self.rollout.sampling.max_new_tokens)
+        self._writing = Writing(
+            self.student,
+            self.engine,
+            self._readings,
+            eos_ids=self.eos_ids,
+            pad_id=self.pad_id,
+            vocabulary_size=self.vocabulary_size,
+        )
         scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
         check = partial(check_sampled_support, rollout=self.rollout, loss_temperature=loss_temperature)
         self._objective = Objective(self.fusion, scoring, reduction, self.eos_ids, check)
-        self._draws: torch.Generator | None = None  # made when it is drawn from: it cannot be sent to a process
-        self._readings = Readings(self.tokenizer, self.vocabulary_size, room + self.rollout.sampling.max_new_tokens)
+        limit = self.rollout.sampling.max_new_tokens
+        self._log_step = StepLog(limit)
+        self._evaluation = Evaluation(
+            self._writing,
+            self._sources,
+            self.encoder,
+            self.tokenizer,
+            get_verifier(verifier),
+            limit,
+            self.privileged.evaluation,
+        )
+        self.accuracies = nn.ModuleDict()  # one a dataloader, made when it comes up
+        self.regime_counts = RegimeCounts()
+        self._resuming = Resuming(self.regime_counts, self._prompting)
+        leave_out_of_state_dict(self, self.student, self._sources, self._student_changed)
         self._is_finite = False
         self._wanted: tuple[int, int | None] | None = None
         self._warned = False
-        self._step_metrics = StepMetrics()
-        self._logged: set[str] = set()  # names, at the last step
         self._micro_batches = 0  # of the step under way
         self.train()
-
-    @property
-    def _sources(self) -> dict[str, Source]:
-        return {name: cast(Source, source) for name, source in self.sources.items()}
 
     @property
     def teacher(self) -> PreTrainedModel | None:
@@ -200,11 +223,12 @@ class DOPDModule(Evaluation, Resuming):
                 raise DataError("batch: there is no example in it; only one of several processes may have none")
             for source in self._sources.values():
                 source.check(examples)
-            prompts = self._all_prompts(examples)
+            prompts = self._prompting.of_all(examples)
         self._warned = self._warned or warn_without_privileged_text(examples, self._sources, self.fusion)
         if self._trainer is not None and batch_idx % self.trainer.accumulate_grad_batches == 0:
             # Lightning zeroes the gradient here: of a step that was broken off, nothing is to be left.
-            self._step_metrics, self._micro_batches = StepMetrics(), 0
+            self._log_step.begin()
+            self._micro_batches = 0
         if not self._is_finite:
             check_weights(self.student.named_parameters(), f"before step {self.global_step}")
             self._is_finite = self._trainer is not None  # in a bare loop, nobody says when the student changes
@@ -223,7 +247,8 @@ class DOPDModule(Evaluation, Resuming):
             check_finite(loss, record, self.global_step, examples, folder)
         if record.regimes is not None:
             self.regime_counts.update(record.regimes)
-        self._log_step(loss.detach(), record)
+        if self._trainer is not None:  # in a bare loop there is nobody to log to
+            self._log_step(self, loss.detach(), record)
         return {"loss": loss, "record": record}
 
     def detail_next(self, alternatives: int, prompts: int | None = None) -> None:
@@ -251,9 +276,9 @@ class DOPDModule(Evaluation, Resuming):
         """
         of_rule = copy.deepcopy(self.fusion.state_dict()) if isinstance(self.fusion, nn.Module) else None
         with evaluating(self.student):
-            prompts = self._all_prompts(examples)
-            self._synchronise()
-            written = self._write(self.student, prompts["student"], self.rollout.sampling)
+            prompts = self._prompting.of_all(examples)
+            self._writing.synchronise(always=self._trainer is None)
+            written = self._writing(self.student, "student", prompts["student"], self.rollout.sampling)
             _, record = self._supervise(examples, prompts, as_responses(written), (alternatives, None), thresholds)
         if of_rule is not None:  # which may have noted what it saw
             cast(nn.Module, self.fusion).load_state_dict(of_rule)
@@ -287,27 +312,6 @@ class DOPDModule(Evaluation, Resuming):
         ended_at_all = torch.tensor(ended, dtype=torch.bool, device=self.device)
         return loss, replace(record, ended=ended_at_all, examples=rollouts.examples)
 
-    def _all_prompts(self, examples: Sequence[Example]) -> dict[str, list[EncodedPrompt]]:
-        """Token ids of each example's prompt, as the student and each source see it."""
-        names = dict.fromkeys(("student", "teacher", "reference", *self.sources))
-        return {name: self._prompts(examples, name) for name in names}
-
-    def _prompts(self, examples: Sequence[Example], name: str) -> list[EncodedPrompt]:
-        """Token ids of each example's prompt, as the policy of this name sees it.
-
-        Whether further sources are shown privileged text is drawn by a generator of their own: with them, all else is
-        drawn as without.
-        """
-        shown, generator = getattr(self.privileged, name, None), None
-        if shown is None:
-            own = self._sources[name].shown
-            self._draws = self._draws or torch.Generator().manual_seed(torch.initial_seed())
-            shown, generator = 1.0 if own is None else own, self._draws
-        return [
-            self.encoder.prompt(example, privileged=torch.rand((), generator=generator).item() < shown)
-            for example in examples
-        ]
-
     def _roll_out(self, examples: Sequence[Example], prompts: Mapping[str, Sequence[EncodedPrompt]]) -> list[Response]:
         request = RolloutRequest(
             student=self.student,
@@ -323,11 +327,10 @@ class DOPDModule(Evaluation, Resuming):
             engine=self.engine,
         )
         if self.rollout.needs_student:
-            self._synchronise()
-            if isinstance(self.engine, TransformersEngine):
-                self._readings.try_writing("student", self.student)
+            self._writing.synchronise(always=self._trainer is None)
+            self._writing.try_out(self.student, "student", self.engine)
         if self.rollout.needs_teacher and self.teacher is not None:
-            self._readings.try_writing("teacher", self.teacher)
+            self._writing.try_out(self.teacher, "teacher", TransformersEngine())
         with evaluating(self.student):
             return as_responses(self.rollout(request))
 
@@ -335,28 +338,89 @@ class DOPDModule(Evaluation, Resuming):
         turns = self.prompt_format.turns(example, self.tokenizer, self.eos_ids)
         return Response(*turns) if turns is not None else cast(str | None, example.get("completion"))
 
-    def _log_step(self, loss: Tensor, record: TokenRecord) -> None:
-        if self._trainer is None:  # a bare loop: nobody to log to
-            return
-        self._step_metrics.add(loss, record, self.rollout.sampling.max_new_tokens)
-        if self.trainer.fit_loop._should_accumulate():  # Lightning logs where the optimizer steps
-            return
-        metrics = self._step_metrics.take()
-        self._forget_logged(self._logged - metrics.keys())
-        self._logged = set(metrics)
-        self.log("train/loss", metrics.pop("train/loss"), prog_bar=True, batch_size=1)
-        self.log_dict(metrics, batch_size=1)
+    # ---------------------------------------------------------------------------------------------- evaluation
 
-    def _forget_logged(self, names: set[str]) -> None:
-        """Take out of Lightning's results values of the step before that this one does not have.
+    def answer(self, examples: Sequence[Example]) -> list[str]:
+        """Greedy answers by the student or, inside :meth:`answering_as`, by another policy.
 
-        It would log them again: the loss of a regime that has no token now.
+        Prompts are bare, unless ``privileged.evaluation`` says otherwise.
         """
-        for key, result in (self.trainer._results or {}).items():
-            if key.partition(".")[2] in names:
-                result.reset()
-        for name in names:
-            self.trainer.callback_metrics.pop(name, None)
+        return self._evaluation.answer(examples, synchronise=self._trainer is None)
+
+    def answering_as(self, role: str) -> AbstractContextManager[None]:
+        """Inside, validation and testing are of this policy: ``student``, or a source that is one policy.
+
+        Raises:
+            ConfigError: if there is no such source, or it is made of several policies.
+        """
+        return self._evaluation.by(role)
+
+    def on_validation_start(self) -> None:
+        """Synchronise in all processes at once: one of them may have no batch to answer."""
+        if self._evaluation.of_student:
+            self._writing.synchronise()
+
+    on_test_start = on_predict_start = on_validation_start
+
+    def on_validation_epoch_start(self) -> None:
+        self._evaluation.gather()
+
+    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
+
+    def on_validation_epoch_end(self) -> None:
+        self._evaluation.let_go()
+
+    on_test_epoch_end = on_predict_epoch_end = on_validation_epoch_end
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, "val", dataloader_idx)
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, "test", dataloader_idx)
+
+    def _evaluate(self, batch: Any, stage: str, dataloader_idx: int) -> None:
+        """Log ``<stage>/accuracy``; with several dataloaders, Lightning adds the number of each to the name."""
+        key = f"{stage}_{dataloader_idx}"
+        if key not in self.accuracies:
+            self.accuracies[key] = Accuracy().to(self.device)
+        accuracy = cast(Accuracy, self.accuracies[key])
+        answered = self._evaluation.count(batch, accuracy, synchronise=self._trainer is None)
+        self.log(
+            accuracy_name(stage),
+            accuracy,
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+            batch_size=answered,
+            metric_attribute=f"accuracies.{key}",
+        )
+
+    def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
+        """The batch's prompts with the student's answers."""
+        return self._evaluation.predict(batch, synchronise=self._trainer is None)
+
+    # ---------------------------------------------------------------------------------------------- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._resuming.save(checkpoint, self.device)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the checkpoint is of these models.
+
+        Raises:
+            ConfigError: naming a parameter that is missing, foreign or of another shape.
+        """
+        self._resuming.load(checkpoint, self)
+        self._student_changed()
+
+    def on_train_start(self) -> None:
+        self._resuming.begin(self.trainer)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._resuming.begin_batch(self.trainer, self.device)
+
+    def _student_changed(self) -> None:
+        self._writing.behind = True
 
     # ------------------------------------------------------------------------------------- modes and optimization
 
@@ -403,7 +467,7 @@ class DOPDModule(Evaluation, Resuming):
         warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
         if self.global_rank > 0:  # all processes were seeded alike, and would sample alike
             torch.manual_seed(torch.initial_seed() + self.global_rank)
-        self._draws = None
+        self._prompting.random_state = None
 
     def configure_optimizers(self) -> Any:
         optimizer = self._make_optimizer([p for p in self.student.parameters() if p.requires_grad])
@@ -431,6 +495,6 @@ class DOPDModule(Evaluation, Resuming):
         super().optimizer_step(*args, **kwargs)
         learned = ((name, weight) for name, weight in self.student.named_parameters() if weight.requires_grad)
         check_weights(learned, f"after step {self.global_step}")
-        self._engine_is_behind = True
+        self._student_changed()
         for source in self._sources.values():
             source.update(self.student)

@@ -14,6 +14,7 @@ from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD
 from dopd_lightning.rollout import StudentRollout
 from dopd_lightning.training.module import DOPDModule
+from dopd_lightning.training.step_log import StepLog
 
 EXAMPLES = [{"prompt": "Add 1 2.", "privileged": "first 1", "answer": "3"}]
 FINE = {"train/entropy/student": 1.0, "train/response/cut_share": 0.1, "train/share/LH": 0.6}
@@ -27,7 +28,10 @@ def run(make_policy, tokenizer, tmp_path):
         rollout = StudentRollout(max_new_tokens=3, samples_per_prompt=1)
         module = DOPDModule(make_policy(0), make_policy(1), fusion=DOPD(top_k=8), rollout=rollout, tokenizer=tokenizer)
         told, answered = iter(steps), iter(accuracies)
-        module._log_step = lambda loss, record: module.log_dict(FINE | next(told), batch_size=1)
+        log = module._log_step
+        log.__class__ = type(
+            "Told", (StepLog,), {"__call__": lambda *_: module.log_dict(FINE | next(told), batch_size=1)}
+        )
         module._evaluate = lambda *_: module.log("val/accuracy", next(answered), batch_size=1)
         trainer = L.Trainer(
             accelerator="cpu",

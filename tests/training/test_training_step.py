@@ -282,7 +282,7 @@ def test_privileged_access_says_who_sees_the_hint(make_module, examples):
 def test_privileged_access_is_drawn_for_each_example(make_module, examples):
     torch.manual_seed(0)
     module = make_module(privileged=PrivilegedAccess(student=0.5))
-    lengths = {len(prompt) for _ in range(20) for prompt in module._prompts(examples[:1], "student")}
+    lengths = {len(prompt) for _ in range(20) for prompt in module._prompting.of_all(examples[:1])["student"]}
     assert len(lengths) == 2
 
 
@@ -302,5 +302,5 @@ def test_a_chat_is_put_through_the_template(make_module, tokenizer):
     chat = {"prompt": [{"role": "user", "content": "Add 1 2."}], "privileged": "p", "completion": "3"}
     text = tokenizer.apply_chat_template(chat["prompt"], tokenize=False, add_generation_prompt=True)
     module = make_module(fusion=DOPD(top_k=8))
-    assert module._prompts([chat], "student") == [tokenizer(text)["input_ids"]]
+    assert module._prompting.of_all([chat])["student"] == [tokenizer(text)["input_ids"]]
     assert torch.isfinite(module.training_step([chat], 0)["loss"])

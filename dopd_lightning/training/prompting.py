@@ -1,0 +1,65 @@
+"""Prompts of a batch, as the student and each source see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from dopd_lightning.data import Example
+from dopd_lightning.scores import EncodedPrompt, Encoder
+from dopd_lightning.sources import Source
+from dopd_lightning.training.privileged import PrivilegedAccess
+
+
+class Prompting:
+    """Draws who is shown privileged text, and encodes prompts.
+
+    For the student, the teacher and the reference, in this order, it is drawn from torch's global generator, whether or
+    not they are there. Further sources have a generator of their own: with them, all else is drawn as without.
+
+    Args:
+        encoder: of the run's policies.
+        privileged: says how often the student, the teacher and the reference see it.
+        sources: by name; further ones say it themselves.
+    """
+
+    def __init__(self, encoder: Encoder, privileged: PrivilegedAccess, sources: Mapping[str, Source]) -> None:
+        self.encoder = encoder
+        self._shown = {name: float(getattr(privileged, name)) for name in ("student", "teacher", "reference")}
+        self._of_others = {
+            name: 1.0 if source.shown is None else source.shown
+            for name, source in sources.items()
+            if name not in self._shown
+        }
+        self._draws: torch.Generator | None = None  # made when it is drawn from: it cannot be sent to a process
+
+    def of_all(self, examples: Sequence[Example]) -> dict[str, list[EncodedPrompt]]:
+        """Each example's prompt by policy.
+
+        Raises:
+            DataError: for a prompt that cannot be encoded.
+        """
+        found = {name: self._of(examples, shown, None) for name, shown in self._shown.items()}
+        for name, shown in self._of_others.items():
+            self._draws = self._draws or torch.Generator().manual_seed(torch.initial_seed())
+            found[name] = self._of(examples, shown, self._draws)
+        return found
+
+    def _of(self, examples: Sequence[Example], shown: float, generator: torch.Generator | None) -> list[EncodedPrompt]:
+        return [
+            self.encoder.prompt(example, privileged=torch.rand((), generator=generator).item() < shown)
+            for example in examples
+        ]
+
+    @property
+    def random_state(self) -> torch.Tensor | None:
+        """State of the generator for further sources; None where nothing was drawn yet."""
+        return None if self._draws is None else self._draws.get_state()
+
+    @random_state.setter
+    def random_state(self, state: torch.Tensor | None) -> None:
+        self._draws = None
+        if state is not None:
+            self._draws = torch.Generator()
+            self._draws.set_state(state)
