@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.report import publish, table
+from benchmarks.tables import publish, table
 
 _OF_THE_MACHINE = ("train/tokens_per_second", "train/peak_memory")
 

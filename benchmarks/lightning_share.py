@@ -14,7 +14,7 @@ from transformers import get_scheduler
 
 from benchmarks.contenders import ROWS, bare, fit, measure
 from benchmarks.models import FULL, QUICK
-from benchmarks.report import arguments, machine, parts_table, publish, totals_table
+from benchmarks.tables import arguments, machine, parts_table, publish, totals_table
 from dopd_lightning.fusion import Teacher
 
 BARE = "bare loop"

@@ -22,7 +22,7 @@ from benchmarks.loss_contenders import (
     LossSize,
     loss_contenders,
 )
-from benchmarks.report import arguments, machine, publish, table
+from benchmarks.tables import arguments, machine, publish, table
 
 
 def products_of(size: LossSize) -> dict[str, Callable[[], object]]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from benchmarks.loss_contenders import BUCKET, FULL, PEER, QUICK, Inputs, LossSize, loss_contenders
-from benchmarks.report import machine, publish, table
+from benchmarks.tables import machine, publish, table
 
 SMALL = LossSize(tokens=64, vocabulary=8000, width=64, top_k=8)
 """Larger than the tiny step, whose memory would do for it else."""

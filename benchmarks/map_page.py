@@ -24,7 +24,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from benchmarks.made_up_maps import at_random, like_a_run
-from benchmarks.report import publish, table
+from benchmarks.tables import publish, table
 from dopd_lightning.maps import Snapshot, render_page
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig, Qwen3Config
 
-from benchmarks.report import publish, table
+from benchmarks.tables import publish, table
 from dopd_lightning.memory import Memory, memory_per_gpu, number_of_parameters
 
 

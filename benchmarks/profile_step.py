@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.contenders import LOSS, fit
 from benchmarks.models import FULL, QUICK
 from benchmarks.parts import Parts, Seconds
-from benchmarks.report import arguments, machine, milliseconds, publish, table
+from benchmarks.tables import arguments, machine, milliseconds, publish, table
 from dopd_lightning.data import PromptFormat
 from dopd_lightning.fusion import DOPD, TokenStatistics
 from dopd_lightning.training import module, objective

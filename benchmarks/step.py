@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from benchmarks.contenders import ROWS, Contender, fit, measure
 from benchmarks.models import FULL, QUICK, Size
 from benchmarks.peer import trl
-from benchmarks.report import arguments, machine, parts_table, publish, totals_table
+from benchmarks.tables import arguments, machine, parts_table, publish, totals_table
 from dopd_lightning.fusion import DOPD, Teacher
 
 VANILLA = "vanilla"

@@ -22,7 +22,7 @@ import wandb
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from torch.utils.data import DataLoader
 
-from benchmarks.report import arguments, machine, milliseconds, publish, table
+from benchmarks.tables import arguments, machine, milliseconds, publish, table
 from dopd_lightning import DOPDModule
 from dopd_lightning.callbacks import CollapseGuard, DivergenceMap, Speed
 from dopd_lightning.data import ReasoningGymDataset, collate

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from study.plan import MODELS, SWEEPS, Job, jobs_of
-from study.report import write_results
+from study.results import write_results
 from study.work import run_all
 
 _RUNS = Path("runs/study")

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from dopd_lightning.data.example import Example
-from dopd_lightning.data.numbers import NUMBER, value_of
+from dopd_lightning.data.written_numbers import NUMBER, value_of
 from dopd_lightning.errors import ConfigError, DataError, check_choice, missing_extra
 
 Verifier = Callable[[str, Example], float]

@@ -1,7 +1,7 @@
 """How far the student is from a target, token by token, and how the tokens become one loss."""
 
 from dopd_lightning.divergence.dense import divergence
-from dopd_lightning.divergence.engine import Loss, fused_loss
+from dopd_lightning.divergence.fused import Loss, fused_loss
 from dopd_lightning.divergence.loss import loss_of
 from dopd_lightning.divergence.measure import Divergence, Kind, Support, Tail, TopKOf
 from dopd_lightning.divergence.own_token import OwnToken

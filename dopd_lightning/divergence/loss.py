@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from dopd_lightning.divergence.engine import Loss, fused_loss
+from dopd_lightning.divergence.fused import Loss, fused_loss
 from dopd_lightning.divergence.reduction import Reduction, reduce_loss
 from dopd_lightning.divergence.term import Term
 from dopd_lightning.divergence.token_losses import token_losses

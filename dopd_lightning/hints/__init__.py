@@ -2,9 +2,9 @@
 
 from dopd_lightning.hints.kinds import KINDS, Kind
 from dopd_lightning.hints.local import LocalWriter
+from dopd_lightning.hints.outcome import Report
 from dopd_lightning.hints.pipeline import HintPipeline
 from dopd_lightning.hints.reason import Check, Reason
-from dopd_lightning.hints.report import Report
 from dopd_lightning.hints.server import ServerWriter
 from dopd_lightning.hints.writer import Failure, Replies, Reply, Tokens, Write, Writer
 

@@ -7,8 +7,10 @@ from collections.abc import Collection, Sequence
 from fractions import Fraction
 
 from dopd_lightning.data import Example, extract_answer
-from dopd_lightning.data.numbers import NUMBER, value_of
-from dopd_lightning.hints.numbers import (
+from dopd_lightning.data.written_numbers import NUMBER, value_of
+from dopd_lightning.hints.question import answer_of, question_of
+from dopd_lightning.hints.reason import Reason
+from dopd_lightning.hints.stated_numbers import (
     fractions_in,
     given_numbers,
     in_ascii,
@@ -16,8 +18,6 @@ from dopd_lightning.hints.numbers import (
     spelled_numbers,
     without_labels,
 )
-from dopd_lightning.hints.question import answer_of, question_of
-from dopd_lightning.hints.reason import Reason
 
 COMMON_NUMBERS = (0, 1, 2, 3, 10, 100)
 """What a hint may say though the question does not: halves and pairs, percents, powers of ten."""

@@ -21,9 +21,9 @@ from dopd_lightning.hints.journal import Journal, open_journal
 from dopd_lightning.hints.judge import read_verdict
 from dopd_lightning.hints.kinds import KINDS
 from dopd_lightning.hints.leaks import COMMON_NUMBERS
+from dopd_lightning.hints.outcome import NO_ANSWER, Report, remove_results, write_results
 from dopd_lightning.hints.question import answer_of
 from dopd_lightning.hints.reason import Reason
-from dopd_lightning.hints.report import NO_ANSWER, Report, remove_results, write_results
 from dopd_lightning.hints.row import Row
 from dopd_lightning.hints.template import JUDGE_PLACEHOLDERS, WRITER_PLACEHOLDERS, Template
 from dopd_lightning.hints.writer import Failure, Tokens, Write, Writer

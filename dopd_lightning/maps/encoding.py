@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from dopd_lightning.maps.numbers import DIGITS, codes, digit
+from dopd_lightning.maps.codes import DIGITS, codes, digit
 from dopd_lightning.maps.quantities import STUDENT, Quantity, quantities_of
 from dopd_lightning.maps.snapshot import Snapshot
 from dopd_lightning.maps.visible import is_text, readable, shown

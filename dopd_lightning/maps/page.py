@@ -13,9 +13,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from dopd_lightning.fusion import Regime
+from dopd_lightning.maps.codes import DIGITS, LARGEST, LAST, SMALL
 from dopd_lightning.maps.encoding import ABSENT, FEW, NEEDED, SHARES, Encoded, Layer, encoded, plan
 from dopd_lightning.maps.fitting import Contents, fit, left_out
-from dopd_lightning.maps.numbers import DIGITS, LARGEST, LAST, SMALL
 from dopd_lightning.maps.quantities import PAIR, as_colours, in_record
 from dopd_lightning.maps.snapshot import Snapshot, all_sources
 from dopd_lightning.maps.visible import SPACE

@@ -9,7 +9,7 @@ import pytest
 
 from dopd_lightning.data.tasks import TASKS
 from dopd_lightning.hints.leaks import answer_leaked, execution_leaked
-from dopd_lightning.hints.numbers import given_numbers, in_ascii, numbers_in, spelled_numbers, without_labels
+from dopd_lightning.hints.stated_numbers import given_numbers, in_ascii, numbers_in, spelled_numbers, without_labels
 
 SUM = "What is 12 + 34 - 5?"
 

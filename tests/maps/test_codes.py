@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dopd_lightning.maps.numbers import LARGEST, LAST, NOT_FINITE, SMALL, codes, digit
+from dopd_lightning.maps.codes import LARGEST, LAST, NOT_FINITE, SMALL, codes, digit
 
 KNOWN = {6: ("coarse",), 8: ("coarse", "finer"), 16: ("coarse", "finer", "fine")}
 SHIFT = {"coarse": 10, "finer": 8, "fine": 0}

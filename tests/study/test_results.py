@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from study.plan import DONE, jobs_of
-from study.report import write_results
+from study.results import write_results
 
 
 @pytest.fixture

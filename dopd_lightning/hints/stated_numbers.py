@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from dopd_lightning.data.numbers import NUMBER, value_of
+from dopd_lightning.data.written_numbers import NUMBER, value_of
 
 
 class Number(NamedTuple):

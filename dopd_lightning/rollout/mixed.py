@@ -1,0 +1,54 @@
+"""Responses of the student, or others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dopd_lightning.distributed.processes import first_process
+from dopd_lightning.errors import check_choice, check_range
+from dopd_lightning.rollout.dataset import DatasetRollout
+from dopd_lightning.rollout.generated import Generated
+from dopd_lightning.rollout.response import Response
+from dopd_lightning.rollout.rollout import RolloutRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedRollout(Generated):
+    """Each batch is on-policy with some probability, else off-policy (GKD, Agarwal et al., 2306.13649).
+
+    Args:
+        on_policy: the probability that the student answers.
+        off_policy: who does otherwise: ``dataset`` or ``teacher``.
+    """
+
+    on_policy: float = 0.5
+    off_policy: str = "dataset"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("rollout.on_policy", self.on_policy, at_least=0, at_most=1)
+        check_choice("rollout.off_policy", self.off_policy, ("dataset", "teacher"))
+
+    @property
+    def needs_teacher(self) -> bool:
+        return self.off_policy == "teacher"
+
+    @property
+    def needs_student(self) -> bool:
+        return self.on_policy > 0
+
+    @property
+    def student_writes(self) -> bool:
+        return self.on_policy == 1
+
+    def __call__(self, request: RolloutRequest) -> Sequence[list[int] | Response]:
+        coin = first_process(torch.rand(()).item())  # a batch is all processes' together, and so is its kind
+        if coin < self.on_policy:
+            return self._by_student(request)
+        if self.off_policy == "teacher":
+            return self._by_teacher(request)
+        static = DatasetRollout(max_new_tokens=self.max_new_tokens)(request)
+        return [response for response in static for _ in range(self.samples_per_prompt)]

@@ -1,0 +1,20 @@
+"""Responses of the student."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dopd_lightning.rollout.generated import Generated
+from dopd_lightning.rollout.rollout import RolloutRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentRollout(Generated):
+    """On-policy: the bare student answers, ``y ~ Π_S(·|x)``. The paper's and the default."""
+
+    needs_teacher: bool = field(default=False, init=False)
+    needs_student: bool = field(default=True, init=False)
+    student_writes: bool = field(default=True, init=False)
+
+    def __call__(self, request: RolloutRequest) -> list[list[int]]:
+        return self._by_student(request)

@@ -1,0 +1,20 @@
+"""Responses of the teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dopd_lightning.rollout.generated import Generated
+from dopd_lightning.rollout.rollout import RolloutRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRollout(Generated):
+    """The teacher answers, under what it is shown: sequence-level distillation (Kim & Rush, 2016)."""
+
+    needs_teacher: bool = field(default=True, init=False)
+    needs_student: bool = field(default=False, init=False)
+    student_writes: bool = field(default=False, init=False)
+
+    def __call__(self, request: RolloutRequest) -> list[list[int]]:
+        return self._by_teacher(request)
