@@ -34,16 +34,11 @@ from dopd_lightning.policies import (
     new_tokenizer,
     shared_vocabulary_size,
 )
-from dopd_lightning.rollout import Engine, Rollout, TransformersEngine
+from dopd_lightning.rollout import TransformersEngine
 from dopd_lightning.sources import Source, Student, named_sources
-from dopd_lightning.training.consistency import (
-    check_reduction,
-    check_settings,
-    check_sources_given,
-    check_top_k,
-    room_for_prompt,
-)
+from dopd_lightning.training.consistency import check_reduction
 from dopd_lightning.training.module import DOPDModule
+from dopd_lightning.training.plan import Plan
 
 _SETS = ("train", "val", "test", "predict")
 _TELLS = {
@@ -92,12 +87,12 @@ def build(config: DictConfig) -> Run:
         settings = {
             name: module.keywords[name] for name in ("reduction", "loss_temperature", "loss_memory", "verifier")
         }
-        check_settings(**settings, fusion=parts["fusion"], rollout=parts["rollout"])
+        names = [key.rpartition(".")[2] for key in source_nodes(config)]
+        own = {key: parts[key] for key in ("fusion", "rollout", "engine")}
+        plan = Plan(**settings, **own, sources=names)
         if config.stage == "fit":
             check_reduction(settings["reduction"], config.trainer.get("accumulate_grad_batches", 1))
     check_policy_nodes(config)
-    names = [key.rpartition(".")[2] for key in source_nodes(config)]
-    check_sources_given(names, parts["fusion"], parts["rollout"])
     _try_optimizer(config, parts["optimizer"], parts["scheduler"])
     data = _data(config)
     trainer = _trainer(config, data)
@@ -108,9 +103,9 @@ def build(config: DictConfig) -> Run:
         with complaints_name(config, "module"):
             check_scores(answered_sets(config), get_verifier(settings["verifier"]), data)
     tokenizer = _tokenizer(config, data, parts["prompt_format"])
-    check_top_k(parts["fusion"], tokenizer)
+    plan.check_top_k(tokenizer)
     parts |= _other_tokenizers(config, tokenizer)
-    room = _room_for_prompt(config, parts["rollout"], parts["engine"], tokenizer)
+    room = _room_for_prompt(config, plan, tokenizer)
     if config.stage != "export":
         with complaints_name(config, "prompt_format"):
             data.check_prompts(parts["prompt_format"], tokenizer, room)
@@ -318,7 +313,7 @@ def _other_tokenizers(config: DictConfig, tokenizer: PreTrainedTokenizerBase) ->
     return found
 
 
-def _room_for_prompt(config: DictConfig, rollout: Rollout, engine: Engine, tokenizer: PreTrainedTokenizerBase) -> int:
+def _room_for_prompt(config: DictConfig, plan: Plan, tokenizer: PreTrainedTokenizerBase) -> int:
     """What the positions of the pretrained policies and the engine leave for a prompt, by their configs alone."""
     configs = {}
     student = {} if "architecture" in config.student else {"student": "student"}
@@ -327,4 +322,4 @@ def _room_for_prompt(config: DictConfig, rollout: Rollout, engine: Engine, token
             configs[name] = load_config(**_where(config, key))
     shared_vocabulary_size(tokenizer, configs)
     with complaints_name(config, "engine"):
-        return room_for_prompt(configs, rollout, engine)
+        return plan.room_for_prompt(configs)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import get_args
+from collections.abc import Iterable, Mapping, Sequence
 
 import lightning as L
 import torch
@@ -15,14 +13,12 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from dopd_lightning.data import Example, Verifier, get_verifier
-from dopd_lightning.divergence import Divergence, Reduction
-from dopd_lightning.errors import ConfigError, check_choice, check_range
-from dopd_lightning.fusion import FusionRule, pairs_of
+from dopd_lightning.data import Example
+from dopd_lightning.errors import ConfigError
+from dopd_lightning.fusion import FusionRule
 from dopd_lightning.policies import check_same_tokenizer, shared_vocabulary_size, tokenizer_of
-from dopd_lightning.rollout import Engine, Rollout
 from dopd_lightning.sources import Base, Snapshot, Source, Student
 
 QUANTIZED_STUDENT = (
@@ -42,104 +38,20 @@ def check_makers(optimizer: object, scheduler: object) -> None:
         ("scheduler", scheduler, "a callable that makes one, (optimizer=…, num_training_steps=…) -> scheduler"),
     ):
         if made is not None and (isinstance(made, Optimizer | LRScheduler) or not callable(made)):
-            raise ConfigError(f"{name}: {_described(made)}; give {wanted}")
+            raise ConfigError(f"{name}: {described(made)}; give {wanted}")
 
 
-def _check_part(name: str, part: object, attributes: Sequence[str], example: str) -> None:
-    missing = next((each for each in attributes if not hasattr(part, each)), None)
-    if isinstance(part, type) or missing is not None or not callable(part):
-        lacks = "" if missing is None or isinstance(part, type | str) else f", without the attribute {missing!r}"
-        raise ConfigError(f"{name}: {_described(part)}{lacks}; give an object such as {example}")
-
-
-def _described(thing: object) -> str:
+def described(thing: object) -> str:
+    """An object in words, for an error that says what was found."""
     if isinstance(thing, type):
         return f"{thing.__name__} is a class"
     return f"{thing!r} is a str" if isinstance(thing, str) else f"it is an object of {type(thing).__name__}"
-
-
-def check_settings(
-    reduction: str,
-    loss_temperature: float,
-    loss_memory: float,
-    verifier: str | Verifier,
-    fusion: FusionRule,
-    rollout: Rollout,
-) -> None:
-    """Refuse settings of the module that cannot work, alone or together; this needs no model loaded.
-
-    Raises:
-        ConfigError: listing the choices, or stating the range; for a class or a name instead of an object; as
-            `check_sampled_support`.
-    """
-    _check_part("fusion", fusion, ["needs"], "DOPD()")
-    _check_part("rollout", rollout, ["sampling", "needs_teacher", "needs_student"], "StudentRollout()")
-    check_choice("reduction", reduction, get_args(Reduction))
-    check_range("loss_temperature", loss_temperature, above=0)
-    check_range("loss_memory", loss_memory, above=0)
-    get_verifier(verifier)
-    check_sampled_support((how for _, how in pairs_of(fusion)), rollout, loss_temperature)
-
-
-def check_sources_given(names: Container[str], fusion: FusionRule, rollout: Rollout) -> None:
-    """Refuse a source that is missing; this needs no model loaded.
-
-    Args:
-        names: of the sources that there are.
-        fusion: names those that it needs.
-        rollout: may have the teacher write.
-
-    Raises:
-        ConfigError: naming the source, and who needs it.
-    """
-    needed = [("fusion rule", name) for name in sorted(fusion.needs)]
-    needed += [("rollout", "teacher")] if rollout.needs_teacher else []
-    for who, name in needed:
-        if name not in names:
-            key = name if name in ("teacher", "reference") else f"sources.{name}"
-            raise ConfigError(f"{key}: there is none, but the {who} needs one; give a model, or choose another {who}")
-
-
-def check_sampled_support(divergences: Iterable[Divergence], rollout: Rollout, loss_temperature: float) -> None:
-    """Refuse ``support=sampled`` where responses are no samples of the distribution in the loss: it would be biased.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
-    if all(how.support != "sampled" for how in divergences):
-        return
-    if not rollout.student_writes:
-        raise ConfigError(
-            "fusion.support: 'sampled' needs responses that the student wrote, and this rollout takes others; choose "
-            "rollout=student, or the support top_k or full"
-        )
-    found = {f"rollout.{name}": getattr(rollout.sampling, name) for name in ("temperature", "top_p", "top_k")}
-    plain = {"rollout.temperature": 1, "rollout.top_p": 1, "rollout.top_k": 0, "module.loss_temperature": 1}
-    for name, value in {**found, "module.loss_temperature": loss_temperature}.items():
-        if value != plain[name]:
-            raise ConfigError(
-                f"{name}: {value} makes the loss one of another distribution than the responses are drawn from, and "
-                f"fusion.support=sampled would be biased; use {plain[name]}, or the support top_k or full"
-            )
-
-
-def check_top_k(fusion: FusionRule, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a support larger than the vocabulary; this needs no model loaded.
-
-    Raises:
-        ConfigError: if a term of the rule takes a top-K, and its ``top_k`` is above the number of tokens.
-    """
-    top_ks = [how.top_k for _, how in pairs_of(fusion) if how.support == "top_k"]
-    top_k, size = max(top_ks, default=0), max(tokenizer.get_vocab().values()) + 1
-    if top_k > size:
-        raise ConfigError(f"fusion.top_k: {top_k} is above the vocabulary of {size} tokens; choose at most that")
 
 
 def check_policies(
     policies: dict[str, PreTrainedModel],
     tokenizer: PreTrainedTokenizerBase,
     tokenizers: dict[str, PreTrainedTokenizerBase | str | None],
-    fusion: FusionRule,
 ) -> tuple[int, dict[str, PreTrainedTokenizerBase]]:
     """Check that the policies can be compared token by token, and that the settings suit them.
 
@@ -147,7 +59,6 @@ def check_policies(
         policies: by role, those with weights of their own.
         tokenizer: the student's.
         tokenizers: of other roles, by role, where they were given.
-        fusion: its ``top_k`` must be within the vocabulary.
 
     Returns:
         The number of real tokens, which all share; and the tokenizers of those that have one, by role.
@@ -171,7 +82,6 @@ def check_policies(
             found[role] = tokenizer_of(policy, tokenizers.get(role))
             check_same_tokenizer(tokenizer, found[role], role)
     size = shared_vocabulary_size(tokenizer, {role: policy.config for role, policy in policies.items()})
-    check_top_k(fusion, tokenizer)
     return size, found
 
 
@@ -234,31 +144,6 @@ def check_bases(student: PreTrainedModel, sources: Mapping[str, Source]) -> None
 
 def _shares(source: Source, weights: set[nn.Parameter]) -> bool:
     return any(weight in weights for model in source.given for weight in model.parameters())
-
-
-def room_for_prompt(configs: Mapping[str, PreTrainedConfig], rollout: Rollout, engine: Engine) -> int:
-    """The longest prompt, in tokens, that leaves policies and engine positions for ``rollout.max_new_tokens`` more.
-
-    Args:
-        configs: of the policies, by role.
-        rollout: its limit on responses.
-        engine: writes the student's.
-
-    Raises:
-        ConfigError: if there is no room for any.
-    """
-    limit = rollout.sampling.max_new_tokens
-    limits = {
-        role: getattr(config.get_text_config(), "max_position_embeddings", None) for role, config in configs.items()
-    }
-    room = sys.maxsize
-    for role, positions in {**limits, "engine": engine.positions}.items():
-        if positions and limit >= positions:
-            raise ConfigError(
-                f"rollout.max_new_tokens: {limit} leaves no room for a prompt in the {role}'s {positions} positions"
-            )
-        room = min(room, positions - limit if positions else sys.maxsize)
-    return room
 
 
 def check_trainer(trainer: L.Trainer, reduction: str, sources: Iterable[Source]) -> None:

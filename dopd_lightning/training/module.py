@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from typing import Any, Self, cast
 
 import lightning as L
@@ -47,18 +46,15 @@ from dopd_lightning.training.consistency import (
     check_dtype_of_weights,
     check_makers,
     check_policies,
-    check_sampled_support,
-    check_settings,
     check_shared_weights,
-    check_sources_given,
     check_trainer,
-    room_for_prompt,
     warn_without_privileged_text,
 )
 from dopd_lightning.training.evaluation import Evaluation
 from dopd_lightning.training.non_finite import NonFiniteLossError, check_finite, check_weights
 from dopd_lightning.training.objective import Objective, Wanted
 from dopd_lightning.training.optimizer import adamw
+from dopd_lightning.training.plan import Plan
 from dopd_lightning.training.privileged import PrivilegedAccess
 from dopd_lightning.training.prompting import Prompting
 from dopd_lightning.training.readings import Readings
@@ -133,7 +129,17 @@ class DOPDModule(L.LightningModule):
         self.engine = engine if engine is not None else TransformersEngine()
         self.prompt_format = prompt_format if prompt_format is not None else PromptFormat()
         self.privileged = privileged if privileged is not None else PrivilegedAccess()
-        check_settings(reduction, loss_temperature, loss_memory, verifier, self.fusion, self.rollout)
+        named = named_sources(teacher, reference, sources or {})
+        plan = Plan(
+            fusion=self.fusion,
+            rollout=self.rollout,
+            engine=self.engine,
+            sources=named.keys(),
+            reduction=reduction,
+            loss_temperature=loss_temperature,
+            loss_memory=loss_memory,
+            verifier=verifier,
+        )
         self.reduction = reduction
         check_makers(optimizer, scheduler)
         self._make_optimizer = optimizer
@@ -141,8 +147,6 @@ class DOPDModule(L.LightningModule):
 
         if isinstance(self.fusion, nn.Module):
             self.fusion.requires_grad_(False)  # the loss has no gradient for it, and DDP would wait for one
-        named = named_sources(teacher, reference, sources or {})
-        check_sources_given(named, self.fusion, self.rollout)
         self.student = load_policy(student) if isinstance(student, str | os.PathLike) else student
         self._sources = {name: as_source(given) for name, given in named.items()}
         self.sources = nn.ModuleDict(self._sources)
@@ -150,9 +154,10 @@ class DOPDModule(L.LightningModule):
         self.tokenizer = tokenizer_of(self.student, tokenizer)
         policies = {"student": self.student, **given_policies(self._sources)}
         tokenizers = {"teacher": teacher_tokenizer, "reference": reference_tokenizer}
-        self.vocabulary_size, found = check_policies(policies, self.tokenizer, tokenizers, self.fusion)
+        self.vocabulary_size, found = check_policies(policies, self.tokenizer, tokenizers)
+        plan.check_top_k(self.tokenizer)
         check_bases(self.student, self._sources)
-        room = room_for_prompt({name: policy.config for name, policy in policies.items()}, self.rollout, self.engine)
+        room = plan.room_for_prompt({name: policy.config for name, policy in policies.items()})
         self.prompt_limit = min(self.prompt_format.max_tokens, room)
         for source in self._sources.values():  # not before: what is refused stays as it was given
             source.attach(self.student)
@@ -179,8 +184,7 @@ class DOPDModule(L.LightningModule):
             vocabulary_size=self.vocabulary_size,
         )
         scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
-        check = partial(check_sampled_support, rollout=self.rollout, loss_temperature=loss_temperature)
-        self._objective = Objective(self.fusion, scoring, reduction, self.eos_ids, check)
+        self._objective = Objective(self.fusion, scoring, reduction, self.eos_ids, plan.check_divergences)
         limit = self.rollout.sampling.max_new_tokens
         self._log_step = StepLog(limit)
         self._evaluation = Evaluation(

@@ -1,0 +1,129 @@
+"""The method's configuration, checked before any model is loaded: by the command line and by `DOPDModule` alike."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+from dopd_lightning.data import Verifier, get_verifier
+from dopd_lightning.divergence import Divergence, Reduction
+from dopd_lightning.errors import ConfigError, check_choice, check_range
+from dopd_lightning.fusion import FusionRule, pairs_of
+from dopd_lightning.rollout import Engine, Rollout
+from dopd_lightning.training.consistency import described
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Settings that need no model, and whether they fit together.
+
+    Attributes:
+        fusion: the rule; its declared targets and divergences are what is checked.
+        rollout: where responses come from.
+        engine: writes the student's.
+        sources: names of the sources that there are.
+        reduction: ``rollout`` or ``token``.
+        loss_temperature: above 0.
+        loss_memory: MiB, above 0.
+        verifier: a name or a callable.
+
+    Raises:
+        ConfigError: listing the choices, or stating the range; for a class or a name instead of an object; for a source
+            that is missing; as :meth:`check_divergences`.
+    """
+
+    fusion: FusionRule
+    rollout: Rollout
+    engine: Engine
+    sources: Collection[str]
+    reduction: str
+    loss_temperature: float
+    loss_memory: float
+    verifier: str | Verifier
+
+    def __post_init__(self) -> None:
+        _check_part("fusion", self.fusion, ["needs"], "DOPD()")
+        _check_part("rollout", self.rollout, ["sampling", "needs_teacher", "needs_student"], "StudentRollout()")
+        check_choice("reduction", self.reduction, get_args(Reduction))
+        check_range("loss_temperature", self.loss_temperature, above=0)
+        check_range("loss_memory", self.loss_memory, above=0)
+        get_verifier(self.verifier)
+        self.check_divergences(how for _, how in pairs_of(self.fusion))
+        self._check_sources()
+
+    def _check_sources(self) -> None:
+        needed = [("fusion rule", name) for name in sorted(self.fusion.needs)]
+        needed += [("rollout", "teacher")] if self.rollout.needs_teacher else []
+        for who, name in needed:
+            if name not in self.sources:
+                key = name if name in ("teacher", "reference") else f"sources.{name}"
+                raise ConfigError(
+                    f"{key}: there is none, but the {who} needs one; give a model, or choose another {who}"
+                )
+
+    def check_divergences(self, divergences: Iterable[Divergence]) -> None:
+        """Refuse ``support=sampled`` where it would be biased: on no samples of the distribution in the loss.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        if all(how.support != "sampled" for how in divergences):
+            return
+        if not self.rollout.student_writes:
+            raise ConfigError(
+                "fusion.support: 'sampled' needs responses that the student wrote, and this rollout takes others; "
+                "choose rollout=student, or the support top_k or full"
+            )
+        sampling = self.rollout.sampling
+        found = {f"rollout.{name}": getattr(sampling, name) for name in ("temperature", "top_p", "top_k")}
+        plain = {"rollout.temperature": 1, "rollout.top_p": 1, "rollout.top_k": 0, "module.loss_temperature": 1}
+        for name, value in {**found, "module.loss_temperature": self.loss_temperature}.items():
+            if value != plain[name]:
+                raise ConfigError(
+                    f"{name}: {value} makes the loss one of another distribution than the responses are drawn from, "
+                    f"and fusion.support=sampled would be biased; use {plain[name]}, or the support top_k or full"
+                )
+
+    def check_top_k(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuse a support larger than the vocabulary.
+
+        Raises:
+            ConfigError: if a term of the rule takes a top-K, and its ``top_k`` is above the number of tokens.
+        """
+        top_ks = [how.top_k for _, how in pairs_of(self.fusion) if how.support == "top_k"]
+        top_k, size = max(top_ks, default=0), max(tokenizer.get_vocab().values()) + 1
+        if top_k > size:
+            raise ConfigError(f"fusion.top_k: {top_k} is above the vocabulary of {size} tokens; choose at most that")
+
+    def room_for_prompt(self, configs: Mapping[str, PreTrainedConfig]) -> int:
+        """The longest prompt, in tokens, that leaves positions for ``rollout.max_new_tokens`` more.
+
+        Args:
+            configs: of the policies, by name.
+
+        Raises:
+            ConfigError: if there is no room for any.
+        """
+        limit = self.rollout.sampling.max_new_tokens
+        limits = {
+            name: getattr(config.get_text_config(), "max_position_embeddings", None) for name, config in configs.items()
+        }
+        room = sys.maxsize
+        for name, positions in {**limits, "engine": self.engine.positions}.items():
+            if positions and limit >= positions:
+                raise ConfigError(
+                    f"rollout.max_new_tokens: {limit} leaves no room for a prompt in the {name}'s {positions} positions"
+                )
+            room = min(room, positions - limit if positions else sys.maxsize)
+        return room
+
+
+def _check_part(name: str, part: object, attributes: Sequence[str], example: str) -> None:
+    missing = next((each for each in attributes if not hasattr(part, each)), None)
+    if isinstance(part, type) or missing is not None or not callable(part):
+        lacks = "" if missing is None or isinstance(part, type | str) else f", without the attribute {missing!r}"
+        raise ConfigError(f"{name}: {described(part)}{lacks}; give an object such as {example}")
