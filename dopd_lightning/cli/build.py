@@ -36,7 +36,7 @@ from dopd_lightning.policies import (
 )
 from dopd_lightning.rollout import TransformersEngine
 from dopd_lightning.sources import Source, Student, named_sources
-from dopd_lightning.training.consistency import check_reduction
+from dopd_lightning.training.consistency import check_reduction, check_writer
 from dopd_lightning.training.module import DOPDModule
 from dopd_lightning.training.plan import Plan
 
@@ -93,6 +93,7 @@ def build(config: DictConfig) -> Run:
         if config.stage == "fit":
             check_reduction(settings["reduction"], config.trainer.get("accumulate_grad_batches", 1))
     check_policy_nodes(config)
+    check_writer(tried, parts["rollout"])
     _try_optimizer(config, parts["optimizer"], parts["scheduler"])
     data = _data(config)
     trainer = _trainer(config, data)

@@ -19,7 +19,8 @@ from dopd_lightning.data import Example
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import FusionRule
 from dopd_lightning.policies import check_same_tokenizer, shared_vocabulary_size, tokenizer_of
-from dopd_lightning.sources import Base, Snapshot, Source, Student
+from dopd_lightning.rollout import Rollout
+from dopd_lightning.sources import Base, OnePolicy, Snapshot, Source, Student
 
 QUANTIZED_STUDENT = (
     "student.quantization: quantized weights cannot learn; load the student whole, or adapters on a base in bfloat16 "
@@ -124,6 +125,20 @@ def check_shared_weights(student: PreTrainedModel, sources: Mapping[str, Source]
             )
     if not any(weight.requires_grad for weight in student.parameters()):
         raise ConfigError("student: all of its weights are frozen (requires_grad=False), so that nothing would learn")
+
+
+def check_writer(sources: Mapping[str, Source], rollout: Rollout) -> None:
+    """Refuse a teacher that is to write and is made of several policies.
+
+    Raises:
+        ConfigError: naming the rollout and the teacher.
+    """
+    teacher = sources.get("teacher")
+    if rollout.needs_teacher and teacher is not None and not isinstance(teacher, OnePolicy):
+        raise ConfigError(
+            f"rollout: the teacher is to write, and it is made of several policies ({type(teacher).__name__}); only one "
+            "can write: choose rollout=student, or another teacher"
+        )
 
 
 def check_bases(student: PreTrainedModel, sources: Mapping[str, Source]) -> None:

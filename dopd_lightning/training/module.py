@@ -48,6 +48,7 @@ from dopd_lightning.training.consistency import (
     check_policies,
     check_shared_weights,
     check_trainer,
+    check_writer,
     warn_without_privileged_text,
 )
 from dopd_lightning.training.evaluation import Evaluation
@@ -150,6 +151,7 @@ class DOPDModule(L.LightningModule):
         self.student = load_policy(student) if isinstance(student, str | os.PathLike) else student
         self._sources = {name: as_source(given) for name, given in named.items()}
         self.sources = nn.ModuleDict(self._sources)
+        check_writer(self._sources, self.rollout)
         check_shared_weights(self.student, self._sources)
         self.tokenizer = tokenizer_of(self.student, tokenizer)
         policies = {"student": self.student, **given_policies(self._sources)}

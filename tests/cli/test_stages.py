@@ -210,6 +210,12 @@ def test_every_reference_trains(run, reference, models):
     assert run(f"reference={reference}", *of_kind.get(reference, []), "objective=train/loss") is not None
 
 
+def test_an_ensemble_teaches_and_is_not_asked_to_answer(run, models, caplog):
+    members = ["+source@teacher.members.other=policy", f"teacher.members.other.name={models}/other"]
+    run("teacher=ensemble", *members, "evaluate.teacher=true", sets=("train", "test"))
+    assert "evaluate.teacher: the teacher is made of several policies" in caplog.text
+
+
 def test_further_sources_train_by_name(run, models):
     sources = ["sources=[snapshot]", "+source@sources.maths=policy", f"sources.maths.name={models}/other"]
     share = "fusion.weights={teacher: 0.5, snapshot: 0.2, maths: 0.3}"

@@ -8,7 +8,7 @@ import torch
 from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.fusion import DOPD, Mixture, Reference, Teacher
 from dopd_lightning.privileged import PrivilegedAccess
-from dopd_lightning.rollout import DatasetRollout, StudentRollout
+from dopd_lightning.rollout import DatasetRollout, StudentRollout, TeacherRollout
 from dopd_lightning.sources import ByDomain, Ema, Ensemble, Policy, Student
 from tests.training.steps import weights
 
@@ -110,6 +110,11 @@ def test_only_what_learns_of_them_is_in_a_checkpoint(make_module, make_policy, f
 def test_a_source_that_is_missing_is_named(make_module):
     with pytest.raises(ConfigError, match=r"sources\.maths: there is none, but the fusion rule needs one"):
         make_module(fusion=Mixture(weights={"teacher": 0.5, "maths": 0.5}))
+
+
+def test_a_teacher_of_several_policies_does_not_write(make_module, make_policy):
+    with pytest.raises(ConfigError, match="rollout: the teacher is to write, and it is made of several policies"):
+        make_module(teacher=Ensemble({"one": make_policy(1)}), rollout=TeacherRollout())
 
 
 def test_one_model_as_two_sources_is_refused(make_module, make_policy):
