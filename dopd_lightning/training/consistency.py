@@ -136,8 +136,8 @@ def check_writer(sources: Mapping[str, Source], rollout: Rollout) -> None:
     teacher = sources.get("teacher")
     if rollout.needs_teacher and teacher is not None and not isinstance(teacher, OnePolicy):
         raise ConfigError(
-            f"rollout: the teacher is to write, and it is made of several policies ({type(teacher).__name__}); only one "
-            "can write: choose rollout=student, or another teacher"
+            f"rollout: the teacher is to write, and it is made of several policies ({type(teacher).__name__}); only "
+            "one can write: choose rollout=student, or another teacher"
         )
 
 
