@@ -94,7 +94,7 @@ def fit(run: Run) -> Metrics:
     if has_test and evaluate.teacher and run.module.teacher is not None:
         summary.accuracy["teacher"] = _accuracy(run, "teacher")
     elif has_test and evaluate.teacher and "teacher" in run.module.sources:
-        log.warning("evaluate.teacher: the teacher is made of several policies, and only one can answer; it is left out")
+        log.warning("evaluate.teacher: the teacher is made of several policies, and only one can answer: left out")
     if has_test and evaluate.student_before:
         summary.accuracy["student_before"] = _accuracy(run, "student")
     start = time.monotonic()
