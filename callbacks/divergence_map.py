@@ -18,7 +18,7 @@ from dopd_lightning.callbacks.map_loggers import MapLoggers
 from dopd_lightning.data import Example, examples_of
 from dopd_lightning.distributed.processes import first_process
 from dopd_lightning.distributed.random_state import random_state, set_random_state
-from dopd_lightning.errors import check_range
+from dopd_lightning.errors import DataError, check_range
 from dopd_lightning.fusion import Thresholds
 from dopd_lightning.io.files import write_whole
 from dopd_lightning.maps import Snapshot, ids_of, render_page, responses_of, sources_of, token_pieces
@@ -105,7 +105,7 @@ class DivergenceMap(Watcher):
         chosen: list[Example] = []
         if self._examples is None and not self.off:
             with self.guarded():
-                chosen = self._choose(trainer, batch)
+                chosen = self._choose(trainer, pl_module, batch)
         if not self.goes_on(pl_module.device):
             return
         if self._examples is None:
@@ -152,8 +152,8 @@ class DivergenceMap(Watcher):
 
     # --------------------------------------------------------------------------------------------------- looking
 
-    def _choose(self, trainer: L.Trainer, batch: Any) -> list[Example]:
-        """The fixed prompts: the first of the validation set, else of this batch."""
+    def _choose(self, trainer: L.Trainer, module: DOPDModule, batch: Any) -> list[Example]:
+        """Choose the fixed prompts: the first of the validation set, else of this batch."""
         loaders = trainer.val_dataloaders
         loader = loaders[0] if isinstance(loaders, list) and loaders else loaders
         chosen: list[Example] = []
@@ -163,6 +163,10 @@ class DivergenceMap(Watcher):
                     chosen += examples
                     if len(chosen) >= self.prompts:
                         break
+        try:
+            module.check_examples(chosen)
+        except DataError:  # a validation set may lack what sources need, and is not trained on
+            chosen = []
         return (chosen or examples_of(batch))[: self.prompts]
 
     def _observe(self, trainer: L.Trainer, module: DOPDModule) -> list[Any]:

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from dopd_lightning.callbacks import ContinuedLogs
 from dopd_lightning.cli.first_examples import check_completions, check_domains, check_scores
 from dopd_lightning.cli.loggers import dispensable
-from dopd_lightning.cli.make import complaints_name, make
+from dopd_lightning.cli.make import check_signatures, complaints_name, make
 from dopd_lightning.cli.policy_nodes import check_policy_nodes, loaded_sources, source_nodes
 from dopd_lightning.cli.resume import KeepConfig
 from dopd_lightning.cli.summary import Tally
@@ -35,8 +35,8 @@ from dopd_lightning.policies import (
     shared_vocabulary_size,
 )
 from dopd_lightning.rollout import TransformersEngine
-from dopd_lightning.sources import Source, Student, named_sources
-from dopd_lightning.training.consistency import check_reduction, check_writer
+from dopd_lightning.sources import Policy, Source, named_sources
+from dopd_lightning.training.consistency import check_domains_of, check_reduction, check_writer
 from dopd_lightning.training.module import DOPDModule
 from dopd_lightning.training.plan import Plan
 
@@ -93,13 +93,15 @@ def build(config: DictConfig) -> Run:
         if config.stage == "fit":
             check_reduction(settings["reduction"], config.trainer.get("accumulate_grad_batches", 1))
     check_policy_nodes(config)
-    check_writer(tried, parts["rollout"])
+    by_name = {key.rpartition(".")[2]: source for key, source in tried.items()}
+    check_writer(by_name, parts["rollout"])
+    check_domains_of(by_name, parts["fusion"])
     _try_optimizer(config, parts["optimizer"], parts["scheduler"])
     data = _data(config)
     trainer = _trainer(config, data)
     if config.stage == "fit":
         check_completions(parts["rollout"], data)
-        check_domains(tried, data)
+        check_domains({name: by_name[name] for name in sorted(parts["fusion"].needs)}, data)
     if config.stage != "predict":
         with complaints_name(config, "module"):
             check_scores(answered_sets(config), get_verifier(settings["verifier"]), data)
@@ -111,7 +113,11 @@ def build(config: DictConfig) -> Run:
         with complaints_name(config, "prompt_format"):
             data.check_prompts(parts["prompt_format"], tokenizer, room)
     student = _student(config, tokenizer)
-    made = {key: make(config, key) for key in source_nodes(config)}
+    loaded = loaded_sources(config)
+    made = {
+        key: make(config, key) if any(f"{place}.".startswith(f"{key}.") for place in loaded) else source
+        for key, source in tried.items()
+    }
     parts |= {"teacher": made.pop("teacher", None), "reference": made.pop("reference")}
     parts["sources"] = {key.rpartition(".")[2]: source for key, source in made.items()}
     with complaints_name(config, "module"):
@@ -119,21 +125,29 @@ def build(config: DictConfig) -> Run:
 
 
 def _try_sources(config: DictConfig) -> dict[str, Source]:
-    """Make the sources that load no model, and those that hold others without these: mistakes show at once."""
-    tried = {}
-    for key, node in source_nodes(config).items():
-        if "members" in node:
-            tried[key] = make(config, key, members={str(name): nn.Identity() for name in node.members})
-        elif node.get("shown") is not None and "name" in node:
-            check_range(f"{key}.shown", node.shown, at_least=0, at_most=1)
-        elif not any(place.startswith(key) for place in loaded_sources(config)):
-            tried[key] = make(config, key)
-            if not isinstance(tried[key], Source):
-                target = node.get("_target_")
-                raise ConfigError(f"{key}: {target} makes a {type(tried[key]).__name__}, which is no source")
-    others = {key.partition(".")[2]: Student() for key in source_nodes(config) if key.startswith("sources.")}
+    """Make the sources without the models that they load: mistakes show at once."""
+    tried = {key: _tried(config, key, node) for key, node in source_nodes(config).items()}
+    others = {key.partition(".")[2]: source for key, source in tried.items() if key.startswith("sources.")}
     named_sources(tried.get("teacher"), tried.get("reference", "student"), others)
     return tried
+
+
+def _tried(config: DictConfig, key: str, node: Any) -> Source:
+    """The source at ``key``, with an empty model in place of one that would be loaded."""
+    if node is None:
+        raise ConfigError(f"{key}: it is null, and must be a source; leave it out, or choose a kind")
+    if "members" in node:
+        members = {str(name): _tried(config, f"{key}.members.{name}", each) for name, each in node.members.items()}
+        made: Any = make(config, key, members=members)
+    elif any(place == key or place.startswith(f"{key}.") for place in loaded_sources(config)):
+        check_signatures(config, key)
+        with complaints_name(config, key):
+            made = Policy(nn.Module(), node.get("shown"))  # type: ignore[arg-type]  # never read
+    else:
+        made = make(config, key)
+    if not isinstance(made, Source):
+        raise ConfigError(f"{key}: {node.get('_target_')} makes a {type(made).__name__}, which is no source")
+    return made
 
 
 def _part(config: DictConfig, key: str) -> Any:

@@ -132,8 +132,9 @@ def complaints_name(config: DictConfig, key: str) -> Iterator[None]:
     except (ConfigError, DataError) as error:
         text = str(error)
         setting = text.partition(":")[0]
-        if setting in (OmegaConf.select(config, key) or ()):
+        first = setting.partition(".")[0]
+        if first in (OmegaConf.select(config, key) or ()):
             text = f"{key}.{text}"
-        elif setting.partition(".")[0] not in config:
+        elif first not in config:
             text = f"{key}: {text}"
         raise type(error)(text) from error

@@ -30,6 +30,17 @@ def source_nodes(config: DictConfig) -> dict[str, DictConfig]:
     return {key: node for key, node in nodes.items() if node}
 
 
+def _with_members(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
+    """The nodes that sources are made of, and those of their members, by config key."""
+    waiting = [*source_nodes(config).items()]
+    while waiting:
+        key, node = waiting.pop(0)
+        yield key, node
+        members = node.get("members")
+        if isinstance(members, DictConfig):
+            waiting += [(f"{key}.members.{name!s}", each) for name, each in members.items() if each]
+
+
 def loaded_sources(config: DictConfig) -> dict[str, str]:
     """The config keys of the sources' models that are to be loaded, and the names that errors call them by."""
     found = {}
@@ -44,7 +55,7 @@ def loaded_sources(config: DictConfig) -> dict[str, str]:
 def _loaded(key: str, node: Any) -> Iterator[str]:
     if not isinstance(node, DictConfig):
         return
-    if "name" in node and "_target_" in node:
+    if {"_target_", "name", "trust_remote_code", "revision"} <= node.keys():  # as `load_policy` takes them
         yield key
         return
     for name, part in node.items():
@@ -69,26 +80,26 @@ def check_policy_nodes(config: DictConfig) -> None:
             check_value(f"student.{name}", student.get(name), hint)
     if student.get("quantization") is not None:
         raise ConfigError(QUANTIZED_STUDENT)
-    for key, node in source_nodes(config).items():
+    for key, node in _with_members(config):
         if node.get("_target_") == _BASE and student.get("_target_") in _WITHOUT_ADAPTERS:
             raise ConfigError(
                 f"{key}: the student has no adapters, so that its base is itself; choose student=lora, or another "
                 "source"
             )
         if node.get("_target_") == _EMA or node.get("kind") == "ema":
-            _check_average(config)
+            _check_average(config, key)
     _check_different_models(config)
 
 
 _BASE, _EMA = "dopd_lightning.sources.Base", "dopd_lightning.sources.Ema"
 
 
-def _check_average(config: DictConfig) -> None:
+def _check_average(config: DictConfig, key: str) -> None:
     trained_in = str(config.trainer.get("precision")).removesuffix("-true")
     names = {"bf16": "bfloat16", "16": "float16", "bfloat16": "bfloat16", "float16": "float16"}
     for name in (trained_in, str(config.student.get("dtype"))):
         if name in names:
-            check_average(getattr(torch, names[name]))
+            check_average(getattr(torch, names[name]), key)
 
 
 def _check_different_models(config: DictConfig) -> None:

@@ -74,7 +74,8 @@ def _run(stage: Callable[[Run], Metrics], config: DictConfig) -> float | None:
             run.module.load_state_dict(checkpoint["state_dict"])
     if config.stage == "fit":
         continue_loggers(run.trainer.loggers, checkpoint)
-    write_config(config, run.folder)
+    if run.trainer.is_global_zero:  # processes that write it together would take the file from each other
+        write_config(config, run.folder)
     try:
         if config.stage != "export":
             _tell_loggers(run)

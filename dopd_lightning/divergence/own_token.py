@@ -55,5 +55,6 @@ class OwnToken(Target):
         logp = at_ids(chunk.student, chunk.ids)
         given = self.advantage
         advantage = given[chunk.tokens] if isinstance(given, Tensor) and given.ndim else given
+        advantage = torch.as_tensor(advantage, dtype=logp.dtype, device=logp.device)
         one_token_(chunk.student, chunk.ids, torch.zeros_like(logp) - advantage, chunk.out)
         return -advantage * logp, chunk.out

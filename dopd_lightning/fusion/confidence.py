@@ -33,6 +33,8 @@ class Confidence(UniformDivergence):
         super().__post_init__()
         if isinstance(self.sources, str) or not self.sources:
             raise ConfigError(f"sources: {self.sources!r} must be a list of names, such as [teacher, reference]")
+        if len({*self.sources}) < len(self.sources):
+            raise ConfigError(f"sources: {list(self.sources)} names one twice; name each once")
 
     @property
     def needs(self) -> frozenset[str]:

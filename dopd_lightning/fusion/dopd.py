@@ -81,6 +81,10 @@ class DOPD:
         check_routing(self.outlier_fraction, self.normalize)
         if not isinstance(self.ends_in_means, bool):
             raise ConfigError(f"ends_in_means: {self.ends_in_means!r} must be true or false")
+        if self.teacher == self.reference:
+            raise ConfigError(
+                f"reference: {self.reference!r} is the teacher, too, so that their gap is 0 at every token; name two"
+            )
         if isinstance(self.regimes, str):
             raise ConfigError(f"regimes: {self.regimes!r} must be a list, such as [{self.regimes}]")
         for name in self.regimes:
@@ -122,6 +126,11 @@ class DOPD:
     @property
     def needs(self) -> frozenset[str]:
         return frozenset({self.teacher, self.reference})
+
+    @property
+    def gap_between(self) -> tuple[str, str]:
+        """The two sources whose gap routes."""
+        return self.teacher, self.reference
 
     @property
     def pairs(self) -> Sequence[Pair]:

@@ -145,7 +145,11 @@ class TokenStatistics:
     @cached_property
     def gap(self) -> Tensor:
         """Advantage gap between the paper's two sources, teacher and reference."""
-        return advantage_gap(self["teacher"].logp, self["reference"].logp)
+        return self.gap_between("teacher", "reference")
+
+    def gap_between(self, first: str, second: str) -> Tensor:
+        """Advantage gap between two sources, by name."""
+        return advantage_gap(self[first].logp, self[second].logp)
 
     def scatter(self, values: Tensor) -> Tensor:
         """Put one value a response token, ``(tokens,)``, in its place: ``(batch, response)``, 0 where masked."""

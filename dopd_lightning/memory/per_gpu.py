@@ -103,7 +103,7 @@ def memory_per_gpu(
     Args:
         student: its config; it has float32 weights, but with ``bf16-true``.
         teacher: the config of the source of this name, or None.
-        reference: likewise, or a kind that is made of the student: ``student``, ``snapshot`` or ``ema``.
+        reference: likewise, or a kind that is made of the student: ``student``, ``snapshot``, ``ema`` or ``base``.
         sources: further ones by name, likewise; each member of an ensemble is one.
         processes: GPUs, of all nodes.
         strategy: ``ddp`` (or one process) or ``fsdp``.
@@ -132,7 +132,7 @@ def memory_per_gpu(
     named = {**({} if teacher is None else {"teacher": teacher}), "reference": reference, **(sources or {})}
     read = {name: _policy(name, given, pupil, frozen, batch) for name, given in named.items()}
     policies = [pupil, *read.values()]
-    with_weights = {name: policy for name, policy in read.items() if named[name] != "student"}
+    with_weights = {name: policy for name, policy in read.items() if named[name] not in ("student", "base")}
 
     sharded = strategy == "fsdp"
     copies = pupil.root + sum(policy.root for policy in with_weights.values())
@@ -164,5 +164,5 @@ def _policy(name: str, given: PreTrainedConfig | str, student: Policy, dtype: to
     """The policy that a source scores with."""
     if isinstance(given, PreTrainedConfig):
         return Policy.of(given, dtype, batch)
-    check_choice(name, given, ("student", "snapshot", "ema"))
+    check_choice(name, given, ("student", "snapshot", "ema", "base"))
     return student

@@ -12,10 +12,11 @@ from dopd_lightning.sources.named import (
     load_source,
     named_sources,
     policies_of,
+    sources_of,
 )
 from dopd_lightning.sources.of_kind import REFERENCE_KINDS, reference_of_kind
 from dopd_lightning.sources.policy import Policy
-from dopd_lightning.sources.several import Several
+from dopd_lightning.sources.several import Several, keeping_dtype
 from dopd_lightning.sources.snapshot import Snapshot
 from dopd_lightning.sources.source import OnePolicy, Reading, Source
 from dopd_lightning.sources.student import Student
@@ -37,8 +38,10 @@ __all__ = [
     "Student",
     "as_source",
     "given_policies",
+    "keeping_dtype",
     "load_source",
     "named_sources",
     "policies_of",
     "reference_of_kind",
+    "sources_of",
 ]

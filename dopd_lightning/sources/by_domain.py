@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 from dopd_lightning.data import Example
 from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.scores import Scores, routed
+from dopd_lightning.sources.named import AnySource
 from dopd_lightning.sources.several import Several
-from dopd_lightning.sources.source import Reading, Source
+from dopd_lightning.sources.source import Reading
 
 
 class ByDomain(Several):
@@ -23,7 +24,7 @@ class ByDomain(Several):
     then: sharded weights are gathered together.
 
     Args:
-        members: by name: sources, or causal language models.
+        members: by name: sources, causal language models or where these are found, or kinds.
         column: of the data, whose value is the domain.
         domains: from the column's values to members; each value is a member's name if not given.
         shown: probability, for each example, that the source sees privileged text.
@@ -34,12 +35,17 @@ class ByDomain(Several):
 
     def __init__(
         self,
-        members: Mapping[str, Source | PreTrainedModel],
+        members: Mapping[str, AnySource],
         column: str = "domain",
         domains: Mapping[Any, str] | None = None,
         shown: float | None = None,
     ) -> None:
         super().__init__(members, shown)
+        if not isinstance(column, str) or not isinstance(domains, Mapping | None) or domains == {}:
+            raise ConfigError(
+                f"column: {column!r} must be the name of a column, and domains: {domains!r} members by its values, or "
+                "null"
+            )
         self.column = column
         of_values = {name: name for name in members} if domains is None else domains
         self.domains = {str(value): name for value, name in of_values.items()}

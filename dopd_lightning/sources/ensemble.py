@@ -9,15 +9,16 @@ from transformers import PreTrainedModel
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.scores import Scores, pooled
 from dopd_lightning.scores.pooling import check_weights
+from dopd_lightning.sources.named import AnySource
 from dopd_lightning.sources.several import Several
-from dopd_lightning.sources.source import Reading, Source
+from dopd_lightning.sources.source import Reading
 
 
 class Ensemble(Several):
     """A pool of sources, each of which scores every response.
 
     Args:
-        members: by name: sources, or causal language models.
+        members: by name: sources, causal language models or where these are found, or kinds.
         weights: by member; they sum to 1, and are equal if not given. Of a linear pool they are at least 0; a negative
             one of a log-linear pool extrapolates away from its member (ExOPD, arXiv 2602.12125).
         geometric: whether the pool is log-linear, ``Π p_i^w_i``, instead of ``Σ w_i p_i``.
@@ -29,12 +30,16 @@ class Ensemble(Several):
 
     def __init__(
         self,
-        members: Mapping[str, Source | PreTrainedModel],
+        members: Mapping[str, AnySource],
         weights: Mapping[str, float] | None = None,
         geometric: bool = False,
         shown: float | None = None,
     ) -> None:
         super().__init__(members, shown)
+        if not isinstance(weights, Mapping | None) or not isinstance(geometric, bool):
+            raise ConfigError(
+                f"weights: {weights!r} must be numbers by member, or null, and geometric: {geometric!r} true or false"
+            )
         self.weights = dict.fromkeys(members, 1 / len(members)) if weights is None else dict(weights)
         if self.weights.keys() != set(members):
             raise ConfigError(

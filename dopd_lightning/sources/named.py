@@ -35,6 +35,25 @@ def as_source(given: AnySource) -> Source:
     return Policy(load_policy(given) if isinstance(given, str | os.PathLike) else given)
 
 
+def sources_of(named: Mapping[str, AnySource]) -> dict[str, Source]:
+    """Make sources by name.
+
+    Raises:
+        ConfigError: naming the source that cannot be made, or two that are one object.
+    """
+    found: dict[str, Source] = {}
+    for name, given in named.items():
+        try:
+            made = as_source(given)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from error
+        for other, source in found.items():
+            if made is source:
+                raise ConfigError(f"{name}: it is the same source object as the {other}; make one for each")
+        found[name] = made
+    return found
+
+
 def named_sources(
     teacher: AnySource | None, reference: AnySource, others: Mapping[str, AnySource]
 ) -> dict[str, AnySource]:
@@ -43,6 +62,8 @@ def named_sources(
     Raises:
         ConfigError: for a name that is there twice, or that a source cannot have.
     """
+    if not isinstance(others, Mapping):
+        raise ConfigError(f"sources: {others!r} must be sources by name, such as {{'maths': …}}")
     for name in others:
         check_source_name(name)
     for name, given in (("teacher", teacher), ("reference", reference)):
@@ -103,7 +124,7 @@ def check_source_name(name: str) -> None:
     Raises:
         ConfigError: if it is taken (``teacher`` and ``reference`` are arguments of their own), or no word.
     """
-    if name in _TAKEN or not name.isidentifier() or hasattr(nn.ModuleDict, name):
+    if name in _TAKEN or not str(name).isidentifier() or hasattr(nn.ModuleDict(), name):
         raise ConfigError(
             f"sources.{name}: a source of `sources` cannot have this name; choose a word of letters, digits and _, but "
             f"none of {', '.join(_TAKEN)}"

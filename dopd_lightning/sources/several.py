@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.sources.policy import Policy
+from dopd_lightning.sources.named import AnySource, sources_of
 from dopd_lightning.sources.source import Source
 
 
@@ -17,24 +17,32 @@ class Several(Source):
     """Holds other sources by name.
 
     Args:
-        members: by name: sources, or causal language models.
+        members: by name: sources, causal language models or where these are found, or kinds.
         shown: probability, for each example, that they see privileged text.
 
     Raises:
         ConfigError: if there is no member, or one has a name that no module can have.
     """
 
-    def __init__(self, members: Mapping[str, Source | PreTrainedModel], shown: float | None = None) -> None:
+    def __init__(self, members: Mapping[str, AnySource], shown: float | None = None) -> None:
         super().__init__(shown)
+        if not isinstance(members, Mapping):
+            raise ConfigError(f"members: {members!r} must be sources by name, such as {{'maths': …}}")
         if not members:
             raise ConfigError("members: none is given; name at least one policy")
         self.members = nn.ModuleDict()
-        for name, member in members.items():
-            if not name.isidentifier() or hasattr(self.members, name):
+        for name in members:
+            if not str(name).isidentifier() or hasattr(self.members, name):
                 raise ConfigError(
                     f"members: {name!r} cannot be the name of one; choose a word of letters, digits and _"
                 )
-            self.members[name] = member if isinstance(member, Source) else Policy(member)
+        for name, source in sources_of(members).items():
+            if source.shown is not None:
+                raise ConfigError(
+                    f"members.{name}.shown: {source.shown} would not be heard: members read the same prompt, and the "
+                    "source that holds them says who is shown privileged text; leave it out here"
+                )
+            self.members[name] = source
 
     def items(self) -> Iterator[tuple[str, Source]]:
         """The members by name."""
@@ -67,3 +75,12 @@ class Several(Source):
     @property
     def given(self) -> Sequence[PreTrainedModel]:
         return [model for _, member in self.items() for model in member.given]
+
+
+def keeping_dtype(sources: nn.ModuleDict) -> Iterator[tuple[nn.ModuleDict, str, Source]]:
+    """The sources that keep the dtype they were loaded in, those within others too: where, by which name, and each."""
+    for name, source in sources.items():
+        if isinstance(source, Several):
+            yield from keeping_dtype(source.members)
+        elif cast(Source, source).keeps_dtype:
+            yield sources, name, cast(Source, source)

@@ -23,6 +23,8 @@ class Snapshot(OnePolicy):
         self._learns: list[bool] = []  # whether the student's weight of that number did when the copy was made
 
     def attach(self, student: PreTrainedModel) -> None:
+        if self.weights is not None:
+            raise ConfigError(f"{type(self).__name__.lower()}: it is a source of another module; make one for each")
         self.weights = frozen_copy(student)
         self._learns = [weight.requires_grad for weight in student.parameters()]
 

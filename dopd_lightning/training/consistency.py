@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import lightning as L
 import torch
@@ -20,7 +20,7 @@ from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import FusionRule
 from dopd_lightning.policies import check_same_tokenizer, shared_vocabulary_size, tokenizer_of
 from dopd_lightning.rollout import Rollout
-from dopd_lightning.sources import Base, OnePolicy, Snapshot, Source, Student
+from dopd_lightning.sources import Base, ByDomain, OnePolicy, Snapshot, Source, Student
 
 QUANTIZED_STUDENT = (
     "student.quantization: quantized weights cannot learn; load the student whole, or adapters on a base in bfloat16 "
@@ -141,6 +141,21 @@ def check_writer(sources: Mapping[str, Source], rollout: Rollout) -> None:
         )
 
 
+def check_domains_of(sources: Mapping[str, Source], fusion: FusionRule) -> None:
+    """Refuse a rule that evens out domains of a source that has none.
+
+    Raises:
+        ConfigError: naming the setting and the source.
+    """
+    if not getattr(fusion, "scale_domains", False):
+        return
+    for name in fusion.needs:
+        if not isinstance(sources.get(name), ByDomain):
+            raise ConfigError(
+                f"fusion.scale_domains: the {name} has no domains; choose {name}=by_domain, or scale_domains=false"
+            )
+
+
 def check_bases(student: PreTrainedModel, sources: Mapping[str, Source]) -> None:
     """Refuse the student's base as a source beside a snapshot of the student: with new adapters, they are one policy.
 
@@ -161,7 +176,7 @@ def _shares(source: Source, weights: set[nn.Parameter]) -> bool:
     return any(weight in weights for model in source.given for weight in model.parameters())
 
 
-def check_trainer(trainer: L.Trainer, reduction: str, sources: Iterable[Source]) -> None:
+def check_trainer(trainer: L.Trainer, reduction: str, sources: Mapping[str, Source]) -> None:
     """Refuse flags of the Trainer under which the method would silently be another.
 
     Raises:
@@ -184,8 +199,9 @@ def check_trainer(trainer: L.Trainer, reduction: str, sources: Iterable[Source])
     changes = [each for each in trainer.callbacks if isinstance(each, GradientAccumulationScheduler)]  # type: ignore[attr-defined]
     accumulate = max([trainer.accumulate_grad_batches, *(max(each.scheduling.values()) for each in changes)])
     check_reduction(reduction, accumulate)
-    for weight in (weight for source in sources for weight in source.averages):
-        check_average(weight.dtype)
+    for name, source in sources.items():
+        for weight in source.averages:
+            check_average(weight.dtype, name)
 
 
 def check_reduction(reduction: str, accumulate_grad_batches: int) -> None:
@@ -201,7 +217,7 @@ def check_reduction(reduction: str, accumulate_grad_batches: int) -> None:
         )
 
 
-def check_average(dtype: torch.dtype) -> None:
+def check_average(dtype: torch.dtype, name: str) -> None:
     """Refuse to keep a moving average of the student in low precision.
 
     Raises:
@@ -209,8 +225,8 @@ def check_average(dtype: torch.dtype) -> None:
     """
     if dtype != torch.float32:
         raise ConfigError(
-            f"reference.kind: an 'ema' in {dtype} does not move, since its small steps are rounded away; use "
-            "precision bf16-mixed or 32-true, or another reference"
+            f"{name}: an 'ema' in {dtype} does not move, since its small steps are rounded away; use "
+            "precision bf16-mixed or 32-true, or another source"
         )
 
 

@@ -40,9 +40,19 @@ from dopd_lightning.rollout import (
 from dopd_lightning.rollout.ends import find_ends
 from dopd_lightning.scores import LOSS_MEMORY, EncodedPrompt, Encoder, TextEncoder
 from dopd_lightning.scores.scoring import Scoring
-from dopd_lightning.sources import AnySource, OnePolicy, Source, as_source, given_policies, named_sources, policies_of
+from dopd_lightning.sources import (
+    AnySource,
+    OnePolicy,
+    Source,
+    given_policies,
+    keeping_dtype,
+    named_sources,
+    policies_of,
+    sources_of,
+)
 from dopd_lightning.training.consistency import (
     check_bases,
+    check_domains_of,
     check_dtype_of_weights,
     check_makers,
     check_policies,
@@ -135,7 +145,7 @@ class DOPDModule(L.LightningModule):
             fusion=self.fusion,
             rollout=self.rollout,
             engine=self.engine,
-            sources=named.keys(),
+            sources=tuple(named),
             reduction=reduction,
             loss_temperature=loss_temperature,
             loss_memory=loss_memory,
@@ -149,20 +159,22 @@ class DOPDModule(L.LightningModule):
         if isinstance(self.fusion, nn.Module):
             self.fusion.requires_grad_(False)  # the loss has no gradient for it, and DDP would wait for one
         self.student = load_policy(student) if isinstance(student, str | os.PathLike) else student
-        self._sources = {name: as_source(given) for name, given in named.items()}
+        self._sources = sources_of(named)
         self.sources = nn.ModuleDict(self._sources)
         check_writer(self._sources, self.rollout)
+        check_domains_of(self._sources, self.fusion)
         check_shared_weights(self.student, self._sources)
         self.tokenizer = tokenizer_of(self.student, tokenizer)
         policies = {"student": self.student, **given_policies(self._sources)}
         tokenizers = {"teacher": teacher_tokenizer, "reference": reference_tokenizer}
         self.vocabulary_size, found = check_policies(policies, self.tokenizer, tokenizers)
         plan.check_top_k(self.tokenizer)
-        check_bases(self.student, self._sources)
+        check_bases(self.student, {name: self._sources[name] for name in sorted(self.fusion.needs)})
         room = plan.room_for_prompt({name: policy.config for name, policy in policies.items()})
         self.prompt_limit = min(self.prompt_format.max_tokens, room)
         for source in self._sources.values():  # not before: what is refused stays as it was given
             source.attach(self.student)
+            source.requires_grad_(False)  # whoever wrote it: DDP would wait for a gradient
         if activation_checkpointing:
             checkpoint_activations(self.student)
 
@@ -227,8 +239,7 @@ class DOPDModule(L.LightningModule):
             examples = examples_of(batch)
             if not examples and number_of_processes() == 1:
                 raise DataError("batch: there is no example in it; only one of several processes may have none")
-            for source in self._sources.values():
-                source.check(examples)
+            self.check_examples(examples)
             prompts = self._prompting.of_all(examples)
         self._warned = self._warned or warn_without_privileged_text(examples, self._sources, self.fusion)
         if self._trainer is not None and batch_idx % self.trainer.accumulate_grad_batches == 0:
@@ -281,7 +292,8 @@ class DOPDModule(L.LightningModule):
                 responses if not given.
         """
         of_rule = copy.deepcopy(self.fusion.state_dict()) if isinstance(self.fusion, nn.Module) else None
-        with evaluating(self.student):
+        with evaluating(self.student), self._prompting.aside():
+            self.check_examples(examples)
             prompts = self._prompting.of_all(examples)
             self._writing.synchronise(always=self._trainer is None)
             written = self._writing(self.student, "student", prompts["student"], self.rollout.sampling)
@@ -290,6 +302,15 @@ class DOPDModule(L.LightningModule):
             cast(nn.Module, self.fusion).load_state_dict(of_rule)
         let_go(self.student)
         return record
+
+    def check_examples(self, examples: Sequence[Example]) -> None:
+        """Refuse examples that a source which the rule uses cannot score.
+
+        Raises:
+            DataError: naming the example.
+        """
+        for name in self.fusion.needs:
+            self._sources[name].check(examples)
 
     def _supervise(
         self,
@@ -446,8 +467,7 @@ class DOPDModule(L.LightningModule):
         (``precision=bf16-true`` would convert all. A snapshot or average follows the student that it is of.)
         """
         device, *_ = torch._C._nn._parse_to(*args, **kwargs)
-        kept: list[tuple[nn.Module, str, nn.Module]] = []
-        kept += [(self.sources, name, source) for name, source in self._sources.items() if source.keeps_dtype]
+        kept: list[tuple[nn.Module, str, nn.Module]] = [*keeping_dtype(self.sources)]
         kept += [(self, "fusion", self.fusion)] if isinstance(self.fusion, nn.Module) else []
         for owner, name, _ in kept:
             owner._modules[name] = nn.Module()  # in its place, so that all stay in their order
@@ -465,7 +485,7 @@ class DOPDModule(L.LightningModule):
         return self
 
     def on_fit_start(self) -> None:
-        check_trainer(self.trainer, self.reduction, self._sources.values())
+        check_trainer(self.trainer, self.reduction, self._sources)
         check_dtype_of_weights(self.trainer.optimizers)
         self._is_finite = False
         # from_pretrained returns eval mode, and fit does not call train(). The sources are in eval mode on purpose.
@@ -473,7 +493,7 @@ class DOPDModule(L.LightningModule):
         warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
         if self.global_rank > 0:  # all processes were seeded alike, and would sample alike
             torch.manual_seed(torch.initial_seed() + self.global_rank)
-        self._prompting.random_state = None
+        self._prompting.seed(torch.initial_seed())
 
     def configure_optimizers(self) -> Any:
         optimizer = self._make_optimizer([p for p in self.student.parameters() if p.requires_grad])

@@ -80,13 +80,14 @@ class Objective:
         details = None
         if wanted is not None:
             details = token_details(of_student, of_sources, responses.own, wanted.rollouts, wanted.alternatives)
+        pair = getattr(self.fusion, "gap_between", ("teacher", "reference"))
         return loss, TokenRecord(
             response_ids=responses.ids,
             mask=responses.own,
             loss=per_token,
             logp={name: statistics[name].logp for name in ("student", *sources)},
             entropy={name: statistics[name].entropy for name in ("student", *sources)},
-            gap=statistics.gap if {"teacher", "reference"} <= sources.keys() else None,
+            gap=statistics.gap_between(*pair) if sources.keys() >= {*pair} else None,
             regimes=supervision.regimes,
             thresholds=supervision.thresholds,
             details=details,

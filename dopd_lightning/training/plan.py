@@ -59,6 +59,10 @@ class Plan:
         needed = [("fusion rule", name) for name in sorted(self.fusion.needs)]
         needed += [("rollout", "teacher")] if self.rollout.needs_teacher else []
         for who, name in needed:
+            if name in ("student", "data"):
+                raise ConfigError(
+                    f"fusion: {name!r} is no source, and cannot teach; name one of {', '.join(self.sources)}"
+                )
             if name not in self.sources:
                 key = name if name in ("teacher", "reference") else f"sources.{name}"
                 raise ConfigError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -33,6 +34,7 @@ class Prompting:
             if name not in self._shown
         }
         self._draws: torch.Generator | None = None  # made when it is drawn from: it cannot be sent to a process
+        self._seed: int | None = None
 
     def of_all(self, examples: Sequence[Example]) -> dict[str, list[EncodedPrompt]]:
         """Each example's prompt by policy.
@@ -42,7 +44,8 @@ class Prompting:
         """
         found = {name: self._of(examples, shown, None) for name, shown in self._shown.items()}
         for name, shown in self._of_others.items():
-            self._draws = self._draws or torch.Generator().manual_seed(torch.initial_seed())
+            if self._draws is None:
+                self._draws = torch.Generator().manual_seed(torch.initial_seed() if self._seed is None else self._seed)
             found[name] = self._of(examples, shown, self._draws)
         return found
 
@@ -51,6 +54,19 @@ class Prompting:
             self.encoder.prompt(example, privileged=torch.rand((), generator=generator).item() < shown)
             for example in examples
         ]
+
+    def seed(self, seed: int) -> None:
+        """Begin to draw for further sources, with a seed that is this process's own."""
+        self._draws, self._seed = None, seed
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Inside, what is drawn for further sources is drawn again outside."""
+        before = self.random_state
+        try:
+            yield
+        finally:
+            self.random_state = before
 
     @property
     def random_state(self) -> torch.Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning as L
@@ -88,29 +88,41 @@ def leave_out_of_state_dict(
         sources: its sources, by name.
         loaded: is called after each loading.
     """
+    module.register_state_dict_post_hook(_LeaveOut(student, sources))  # type: ignore[no-untyped-call]
+    module.register_load_state_dict_post_hook(_DoNotMiss(student, sources, loaded))  # type: ignore[no-untyped-call]
 
-    def is_left_out() -> Callable[[str], bool]:
-        weights = student.named_parameters(prefix="student", remove_duplicate=False)
+
+class _Unchanging:
+    """Tells which names of a state dict never change. (A class, so that it can be sent to a process.)"""
+
+    def __init__(self, student: PreTrainedModel, sources: Mapping[str, Source]) -> None:
+        self.student, self.sources = student, sources
+
+    def of(self, names: Iterable[str]) -> list[str]:
+        weights = self.student.named_parameters(prefix="student", remove_duplicate=False)
         frozen = {name for name, weight in weights if not weight.requires_grad}
+        return [name for name in names if (self._of_a_source(name) if name.startswith("sources.") else name in frozen)]
 
-        def of(name: str) -> bool:
-            if not name.startswith("sources."):
-                return name in frozen
-            _, source, rest = name.split(".", 2)
-            return not sources[source].saves(rest)
+    def _of_a_source(self, name: str) -> bool:
+        _, source, rest = name.split(".", 2)
+        return not self.sources[source].saves(rest)
 
-        return of
 
-    def leave_out(_: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: Mapping[str, Any]) -> None:
-        left_out = is_left_out()
-        for key in [key for key in state_dict if key.startswith(prefix) and left_out(key.removeprefix(prefix))]:
-            del state_dict[key]
+class _LeaveOut(_Unchanging):
+    def __call__(
+        self, module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Mapping[str, Any]
+    ) -> None:
+        own = [key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)]
+        for name in self.of(own):
+            del state_dict[prefix + name]
 
-    def do_not_miss(_: nn.Module, incompatible_keys: Any) -> None:
-        loaded()
-        left_out = is_left_out()
-        missing = incompatible_keys.missing_keys
-        missing[:] = [key for key in missing if not left_out(key)]
 
-    module.register_state_dict_post_hook(leave_out)  # type: ignore[no-untyped-call]
-    module.register_load_state_dict_post_hook(do_not_miss)  # type: ignore[no-untyped-call]
+class _DoNotMiss(_Unchanging):
+    def __init__(self, student: PreTrainedModel, sources: Mapping[str, Source], loaded: Callable[[], None]) -> None:
+        super().__init__(student, sources)
+        self.loaded = loaded
+
+    def __call__(self, module: nn.Module, incompatible_keys: Any) -> None:
+        self.loaded()
+        unchanging = {*self.of(incompatible_keys.missing_keys)}
+        incompatible_keys.missing_keys[:] = [key for key in incompatible_keys.missing_keys if key not in unchanging]

@@ -238,4 +238,4 @@ def test_processes_that_share_the_work_of_one_are_refused(monkeypatch, strategy,
     trainer = SimpleNamespace(strategy=strategy(), world_size=2, accumulate_grad_batches=1, callbacks=[])
     refused = pytest.raises(ConfigError, match=r"ModelParallelStrategy counts 2 processes as 1 .*FullyShardedStrategy")
     with refused if copies == 1 else nullcontext():
-        check_trainer(trainer, "rollout", [])
+        check_trainer(trainer, "rollout", {})

@@ -9,7 +9,7 @@ from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.fusion import DOPD, Mixture, Reference, Teacher
 from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.rollout import DatasetRollout, StudentRollout, TeacherRollout
-from dopd_lightning.sources import ByDomain, Ema, Ensemble, Policy, Student
+from dopd_lightning.sources import ByDomain, Ema, Ensemble, Policy, Snapshot, Student
 from tests.training.steps import weights
 
 SAMPLED = {"rollout": StudentRollout(samples_per_prompt=2, max_new_tokens=6)}
@@ -121,3 +121,75 @@ def test_one_model_as_two_sources_is_refused(make_module, make_policy):
     model = make_policy(3)
     with pytest.raises(ConfigError, match="code: it is the same model as the maths"):
         make_module(sources={"maths": model, "code": model})
+
+
+def test_a_source_of_any_name_is_shown_what_it_says(make_module, make_policy, examples):
+    """Also one that is called like a field of `PrivilegedAccess`."""
+    losses = [
+        make_module(fusion=Teacher(source=name), sources={name: make_policy(3)}).training_step(examples, 0)["loss"]
+        for name in ("maths", "evaluation")
+    ]
+    assert losses[0].equal(losses[1])
+
+
+def test_who_only_looks_draws_nothing_for_further_sources(make_module, make_policy, fit, examples):
+    ended = []
+    for looks in (False, True):
+        torch.manual_seed(0)
+        module = make_module(fusion=Teacher(source="maths"), sources={"maths": Policy(make_policy(3), shown=0.5)})
+        if looks:
+            observed = module.training_step
+
+            def step(batch, index, module=module, observed=observed):
+                with torch.random.fork_rng():
+                    torch.manual_seed(0)
+                    module.observe(examples[:1], alternatives=1)
+                return observed(batch, index)
+
+            module.training_step = step
+        fit(module, [examples] * 4)
+        ended.append(weights(module.student))
+    torch.testing.assert_close(ended[0], ended[1], rtol=0, atol=0)
+
+
+def test_draws_for_further_sources_depend_on_the_seed(make_module, make_policy, fit, examples):
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        module = make_module(fusion=Teacher(source="maths"), sources={"maths": Policy(make_policy(3), shown=0.5)})
+        fit(module, [examples])
+        states.append(module._prompting.random_state)
+    assert not states[0].equal(states[1])
+
+
+def test_one_source_object_in_two_places_is_refused(make_module):
+    source = Ema()
+    with pytest.raises(ConfigError, match="code: it is the same source object as the maths"):
+        make_module(sources={"maths": source, "code": source})
+    snapshot = Snapshot()
+    make_module(sources={"maths": snapshot})
+    with pytest.raises(ConfigError, match="snapshot: it is a source of another module"):
+        make_module(sources={"maths": snapshot})
+
+
+def test_what_a_member_is_shown_is_said_by_the_source_that_holds_it(make_policy):
+    with pytest.raises(ConfigError, match=r"members\.one\.shown: 0\.0 would not be heard"):
+        Ensemble({"one": Policy(make_policy(1), shown=0.0)})
+
+
+def test_members_keep_their_dtype(make_module, make_policy):
+    module = make_module(teacher=Ensemble({"one": make_policy(1)})).to(torch.bfloat16)
+    assert {weight.dtype for weight in module.sources["teacher"].parameters()} == {torch.float32}
+    assert module.student.dtype == torch.bfloat16
+
+
+def test_the_gap_of_a_rule_with_other_names_is_recorded(make_module, make_policy, examples):
+    rule = DOPD(top_k=8, teacher="maths", reference="self")
+    sources = {"maths": make_policy(1), "self": Student()}
+    record = make_module(fusion=rule, sources=sources).training_step(examples, 0)["record"]
+    assert record.gap.equal(make_module().training_step(examples, 0)["record"].gap)
+
+
+def test_domains_are_evened_out_only_where_there_are_some(make_module):
+    with pytest.raises(ConfigError, match=r"fusion\.scale_domains: the teacher has no domains"):
+        make_module(fusion=Teacher(scale_domains=True))
