@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import random
 import warnings
@@ -21,7 +20,8 @@ from dopd_lightning import DOPDModule
 from dopd_lightning.data import Example, PromptFormat, collate
 from dopd_lightning.fusion import FusionRule
 from dopd_lightning.policies import new_policy
-from dopd_lightning.rollout import RolloutRequest, StudentRollout
+from dopd_lightning.rollout import Sampling, StudentRollout, TransformersEngine
+from dopd_lightning.rollout.engine import Written
 from dopd_lightning.training.optimizer import adamw
 
 LEARNING_RATE = 1e-6
@@ -93,15 +93,17 @@ def examples_of(size: Size, steps: int, *, privileged: bool) -> list[Example]:
     return [{"prompt": words(size.prompt), "privileged": hint} for hint in hints]
 
 
-@dataclass(frozen=True, kw_only=True)
-class FullLengthRollout(StudentRollout):
+class FullLengthEngine(TransformersEngine):
     """Every response has ``max_new_tokens``: end-of-sequence, the last token, counts as padding of the vocabulary."""
 
-    def __call__(self, request: RolloutRequest) -> list[list[int]]:
-        responses = super().__call__(dataclasses.replace(request, vocabulary_size=request.vocabulary_size - 1))
-        lengths = {len(response) for response in responses}
-        assert lengths == {self.max_new_tokens}, f"responses are to have {self.max_new_tokens} tokens, found {lengths}"
-        return responses
+    def generate(
+        self, policy: PreTrainedModel, prompts: Any, sampling: Sampling, *, vocabulary_size: int, **options: Any
+    ) -> Written:
+        """As its parent's."""
+        written = super().generate(policy, prompts, sampling, vocabulary_size=vocabulary_size - 1, **options)
+        lengths = {len(response) for response in written.ids}
+        assert lengths == {sampling.max_new_tokens}, f"found responses of {lengths} tokens"
+        return written
 
 
 def module_of(size: Size, fusion: FusionRule, scheduler: Callable[..., Any] | None = None) -> DOPDModule:
@@ -112,7 +114,8 @@ def module_of(size: Size, fusion: FusionRule, scheduler: Callable[..., Any] | No
         student,
         teacher,
         fusion=fusion,
-        rollout=FullLengthRollout(samples_per_prompt=1, max_new_tokens=size.response),
+        rollout=StudentRollout(samples_per_prompt=1, max_new_tokens=size.response),
+        engine=FullLengthEngine(),
         prompt_format=PromptFormat(privileged_text="{prompt} {privileged}"),
         tokenizer=tokenizer,
         optimizer=partial(adamw, lr=LEARNING_RATE),

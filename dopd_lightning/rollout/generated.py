@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformers import PreTrainedModel
-
 from dopd_lightning.errors import ConfigError, check_range
-from dopd_lightning.rollout.engine import Engine, Sampling
-from dopd_lightning.rollout.generation import TransformersEngine
+from dopd_lightning.rollout.engine import Sampling
 from dopd_lightning.rollout.rollout import RolloutRequest
 
 
@@ -32,23 +28,5 @@ class Generated(Sampling):
     def sampling(self) -> Sampling:
         return self
 
-    def _by_student(self, request: RolloutRequest) -> list[list[int]]:
-        return self._sample(request, request.engine, request.student, request.student_prompts)
-
-    def _by_teacher(self, request: RolloutRequest) -> list[list[int]]:
-        if request.teacher is None:
-            raise ConfigError("rollout: the teacher is to write the responses, but there is no teacher")
-        return self._sample(request, TransformersEngine(), request.teacher, request.teacher_prompts)
-
-    def _sample(
-        self, request: RolloutRequest, engine: Engine, policy: PreTrainedModel, prompts: Sequence[Sequence[int]]
-    ) -> list[list[int]]:
-        return engine.generate(
-            policy,
-            prompts,
-            self,
-            eos_ids=request.eos_ids,
-            pad_id=request.pad_id,
-            vocabulary_size=request.vocabulary_size,
-            samples_per_prompt=self.samples_per_prompt,
-        ).ids
+    def _by(self, name: str, request: RolloutRequest) -> list[list[int]]:
+        return request.write(name, self, self.samples_per_prompt)

@@ -47,8 +47,8 @@ class MixedRollout(Generated):
     def __call__(self, request: RolloutRequest) -> Sequence[list[int] | Response]:
         coin = first_process(torch.rand(()).item())  # a batch is all processes' together, and so is its kind
         if coin < self.on_policy:
-            return self._by_student(request)
+            return self._by("student", request)
         if self.off_policy == "teacher":
-            return self._by_teacher(request)
+            return self._by("teacher", request)
         static = DatasetRollout(max_new_tokens=self.max_new_tokens)(request)
         return [response for response in static for _ in range(self.samples_per_prompt)]

@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from dopd_lightning.rollout.engine import Engine, Sampling
-from dopd_lightning.rollout.generation import TransformersEngine
+from dopd_lightning.rollout.engine import Sampling
 from dopd_lightning.rollout.response import Response
 
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutRequest:
-    """What a batch offers to answer with and to.
+    """A batch to respond to.
 
     Attributes:
-        student, teacher: policies in eval mode; there may be no teacher.
-        student_prompts, teacher_prompts: token ids of each example's prompt as either sees it.
+        write: has a policy, ``student`` or a source by its name, respond to the batch's prompts as it sees them:
+            ``(name, sampling, samples_per_prompt)`` -> token ids of each response, those to one prompt side by side.
         completions: static responses, where the data has them: text, or tokens of several turns.
         completion_ends: the token behind each of them.
-        tokenizer: of both.
+        tokenizer: of all policies.
         eos_ids: tokens that end a response, whoever writes.
-        pad_id: fills up.
-        vocabulary_size: number of real tokens, see :class:`~dopd_lightning.rollout.Engine`.
-        engine: writes for the student, whose weights it has. The teacher's responses are always transformers'.
     """
 
-    student: PreTrainedModel
-    teacher: PreTrainedModel | None
-    student_prompts: Sequence[Sequence[int]]
-    teacher_prompts: Sequence[Sequence[int]]
+    write: Callable[[str, Sampling, int], list[list[int]]]
     completions: Sequence[str | Response | None]
     completion_ends: Sequence[int]
     tokenizer: PreTrainedTokenizerBase
     eos_ids: Sequence[int]
-    pad_id: int
-    vocabulary_size: int
-    engine: Engine = field(default_factory=TransformersEngine)
 
 
 class Rollout(Protocol):

@@ -17,4 +17,4 @@ class StudentRollout(Generated):
     student_writes: bool = field(default=True, init=False)
 
     def __call__(self, request: RolloutRequest) -> list[list[int]]:
-        return self._by_student(request)
+        return self._by("student", request)

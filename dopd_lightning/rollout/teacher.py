@@ -17,4 +17,4 @@ class TeacherRollout(Generated):
     student_writes: bool = field(default=False, init=False)
 
     def __call__(self, request: RolloutRequest) -> list[list[int]]:
-        return self._by_teacher(request)
+        return self._by("teacher", request)

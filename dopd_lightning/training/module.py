@@ -340,18 +340,13 @@ class DOPDModule(L.LightningModule):
         return loss, replace(record, ended=ended_at_all, examples=rollouts.examples)
 
     def _roll_out(self, examples: Sequence[Example], prompts: Mapping[str, Sequence[EncodedPrompt]]) -> list[Response]:
+        policies = {"student": self.student} | ({} if self.teacher is None else {"teacher": self.teacher})
         request = RolloutRequest(
-            student=self.student,
-            teacher=self.teacher,
-            student_prompts=prompts["student"],
-            teacher_prompts=prompts["teacher"],
+            write=lambda name, sampling, each: self._writing(policies[name], name, prompts[name], sampling, each),
             completions=[self._completion(example) for example in examples],
             completion_ends=[self.ends.behind(example) for example in examples],
             tokenizer=self.tokenizer,
             eos_ids=self.eos_ids,
-            pad_id=self.pad_id,
-            vocabulary_size=self.vocabulary_size,
-            engine=self.engine,
         )
         if self.rollout.needs_student:
             self._writing.synchronise(always=self._trainer is None)

@@ -52,15 +52,21 @@ class Writing:
             self.behind = False
 
     def __call__(
-        self, policy: PreTrainedModel, name: str, prompts: Sequence[Sequence[int]], sampling: Sampling
+        self,
+        policy: PreTrainedModel,
+        name: str,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        samples_per_prompt: int = 1,
     ) -> list[list[int]]:
-        """One response of a policy to each prompt; the policy is in eval mode.
+        """Responses of a policy to each prompt, next to each other; the policy is in eval mode.
 
         Args:
             policy: the student, or a source's.
             name: its name in errors.
             prompts: token ids.
             sampling: how it writes.
+            samples_per_prompt: responses to each prompt.
         """
         engine: Engine = self.engine if policy is self.student else TransformersEngine()
         self.try_out(policy, name, engine)
@@ -71,6 +77,7 @@ class Writing:
             eos_ids=self.eos_ids,
             pad_id=self.pad_id,
             vocabulary_size=self.vocabulary_size,
+            samples_per_prompt=samples_per_prompt,
         ).ids
 
     def try_out(self, policy: PreTrainedModel, name: str, engine: Engine) -> None:

@@ -21,39 +21,49 @@ from dopd_lightning.rollout import (
 GREEDY = {"max_new_tokens": 5, "temperature": 0, "samples_per_prompt": 1}
 
 
+PROMPTS = {"student": [[40, 41, 42], [50]], "teacher": [[40, 41, 42, 43, 44], [50, 51]]}
+
+
 @pytest.fixture
-def request_(make_policy, tokenizer):
+def write(make_policy, tokenizer):
+    """Each policy's responses to its own prompts."""
+    policies = {"student": make_policy(0), "teacher": make_policy(1)}
+
+    def write(name, sampling, each):
+        return generate(
+            policies[name],
+            PROMPTS[name],
+            sampling,
+            eos_ids=[tokenizer.eos_token_id],
+            pad_id=tokenizer.pad_token_id,
+            vocabulary_size=len(tokenizer),
+            samples_per_prompt=each,
+        )
+
+    return write
+
+
+@pytest.fixture
+def request_(write, tokenizer):
     return RolloutRequest(
-        student=make_policy(0),
-        teacher=make_policy(1),
-        student_prompts=[[40, 41, 42], [50]],
-        teacher_prompts=[[40, 41, 42, 43, 44], [50, 51]],
+        write=write,
         completions=["1 2 3", "4"],
         completion_ends=[tokenizer.eos_token_id] * 2,
         tokenizer=tokenizer,
         eos_ids=[tokenizer.eos_token_id],
-        pad_id=tokenizer.pad_token_id,
-        vocabulary_size=len(tokenizer),
     )
 
 
-def written_by(policy, prompts, request_):
-    sampling = Sampling(max_new_tokens=5, temperature=0)
-    pads = {"eos_ids": request_.eos_ids, "pad_id": request_.pad_id, "vocabulary_size": request_.vocabulary_size}
-    return generate(policy, prompts, sampling, **pads)
+def written_by(name, request_):
+    return request_.write(name, Sampling(max_new_tokens=5, temperature=0), 1)
 
 
 def test_the_student_answers_its_own_prompt(request_):
-    assert StudentRollout(**GREEDY)(request_) == written_by(request_.student, request_.student_prompts, request_)
+    assert StudentRollout(**GREEDY)(request_) == written_by("student", request_)
 
 
 def test_the_teacher_answers_the_prompt_that_it_is_shown(request_):
-    assert TeacherRollout(**GREEDY)(request_) == written_by(request_.teacher, request_.teacher_prompts, request_)
-
-
-def test_a_teacher_that_is_not_there_cannot_write(request_):
-    with pytest.raises(ConfigError, match="no teacher"):
-        TeacherRollout()(replace(request_, teacher=None))
+    assert TeacherRollout(**GREEDY)(request_) == written_by("teacher", request_)
 
 
 def test_completions_get_an_end_of_sequence_token(request_, tokenizer):
@@ -91,8 +101,8 @@ def test_a_missing_completion_is_named(request_):
 
 
 def test_mixed_is_on_policy_always_or_never(request_):
-    student = written_by(request_.student, request_.student_prompts, request_)
-    teacher = written_by(request_.teacher, request_.teacher_prompts, request_)
+    student = written_by("student", request_)
+    teacher = written_by("teacher", request_)
     assert MixedRollout(on_policy=1, **GREEDY)(request_) == student
     assert MixedRollout(on_policy=0, off_policy="teacher", **GREEDY)(request_) == teacher
     static = DatasetRollout(max_new_tokens=5)(request_)
