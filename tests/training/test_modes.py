@@ -78,7 +78,7 @@ def test_answers_have_none_and_the_mode_is_put_back(make_module, make_policy, ex
 def test_modes_are_put_back_when_a_rollout_fails(make_module, examples):
     class Broken(DatasetRollout):
         def __call__(self, request):
-            assert not request.student.training
+            assert not module.student.training
             raise RuntimeError("broken")
 
     module = make_module(rollout=Broken())
