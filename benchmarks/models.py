@@ -99,7 +99,7 @@ class FullLengthEngine(TransformersEngine):
     def generate(
         self, policy: PreTrainedModel, prompts: Any, sampling: Sampling, *, vocabulary_size: int, **options: Any
     ) -> Written:
-        """As its parent's."""
+        """Generate, and check the lengths."""
         written = super().generate(policy, prompts, sampling, vocabulary_size=vocabulary_size - 1, **options)
         lengths = {len(response) for response in written.ids}
         assert lengths == {sampling.max_new_tokens}, f"found responses of {lengths} tokens"

@@ -1,4 +1,4 @@
-"""Where the sources of supervision part, token by token, as training goes on."""
+"""Maps of how far the sources of supervision are apart, token by token, as training goes on."""
 
 from __future__ import annotations
 

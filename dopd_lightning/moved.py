@@ -22,13 +22,13 @@ MOVED = {
     "processes": "distributed.processes",
     "sharding": "distributed.sharding",
 }
-"""Where a module is now, by its name before: those that a page, a configuration or an example has shown."""
+"""Present places of modules by their earlier names, as far as a page, a configuration or an example showed them."""
 
 NAMES = {"policies.Reference": "sources.reference_of_kind"}
-"""Where a class or function is now, by the package that had it before."""
+"""Present places of classes and functions by their earlier ones."""
 
 TARGETS = {"dopd_lightning.policies.base_of": "dopd_lightning.sources.Base"}
-"""What takes the place of a ``_target_`` whose object is another now."""
+"""Replacements of a ``_target_`` whose object is another now."""
 
 WEIGHTS = {"reference.": "sources.reference."}
 """Beginnings of names in a module's state dict, now, by what they were."""

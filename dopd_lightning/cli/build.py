@@ -317,7 +317,7 @@ def _student(config: DictConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrain
 
 
 def _other_tokenizers(config: DictConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, PreTrainedTokenizerBase]:
-    """Those of teacher and reference, as arguments of the module; all are compared before any weights are read."""
+    """Compare all sources' tokenizers with the student's; return those of teacher and reference, for the module."""
     found = {}
     for key, source in loaded_sources(config).items():
         other = _load_tokenizer(config, key)

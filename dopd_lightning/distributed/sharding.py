@@ -43,7 +43,7 @@ class FullyShardedStrategy(ModelParallelStrategy):
         super().__init__(save_distributed_checkpoint=False)
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """As Lightning, and weights that an earlier version saved under other names."""
+        """Load as Lightning does, and weights that an earlier version saved under other names."""
         checkpoint = super().load_checkpoint(checkpoint_path, weights_only)
         path = self.broadcast(checkpoint_path)
         saved = torch.load(path, mmap=True, map_location="cpu", weights_only=True)["state_dict"]

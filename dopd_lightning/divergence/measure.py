@@ -1,4 +1,4 @@
-"""How the distance between student and target is measured."""
+"""Divergences between student and target, as settings."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Target(ABC):
         """The divergence ``(n,)``, and its gradient by the student's logits ``(n, vocab)``, in one of the buffers."""
 
     def buffers(self, sources: Mapping[str, RowScores], how: Divergence) -> int:
-        """How many rows as wide as the vocabulary :meth:`of_chunk` needs beside the student's."""
+        """Number of rows as wide as the vocabulary that :meth:`of_chunk` needs beside the student's."""
         return 0
 
     def keeps_outcomes(self, student: RowScores, sources: Mapping[str, RowScores], how: Divergence) -> bool:

@@ -16,7 +16,7 @@ from dopd_lightning.fusion.uniform import UniformDivergence
 
 @dataclass(frozen=True, kw_only=True)
 class Confidence(UniformDivergence):
-    """As `Mixture`, with weights per token from the sources' entropies (ours).
+    """`Mixture` with weights per token from the sources' entropies (ours).
 
     ``w_i = exp(-H_i) / Σ exp(-H_j)``: each source counts by the inverse of its perplexity.
 

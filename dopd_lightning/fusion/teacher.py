@@ -52,7 +52,7 @@ class Teacher(UniformDivergence):
 
 @dataclass(frozen=True, kw_only=True)
 class Reference(Teacher):
-    """As `Teacher`, with the reference for it.
+    """`Teacher`, with the reference as its source.
 
     With the student as the reference this is self-distillation under privileged context: OPSD (arXiv 2601.18734), SDFT
     (arXiv 2601.19897).

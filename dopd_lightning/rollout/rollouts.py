@@ -56,7 +56,7 @@ class Rollouts:
         return [row for row, group in enumerate(groups) if row == 0 or groups[row - 1] != group]
 
     def of_rows(self, rows: Tensor) -> Rollouts:
-        """Those of some rows ``(n,)`` of the batch."""
+        """Select some rows ``(n,)`` of the batch."""
         logps = None if self.logps is None else self.logps[rows]
         examples = [self.examples[row] for row in rows.tolist()]
         return Rollouts(examples, self.group[rows], self.responses.of_rows(rows), logps)

@@ -1,4 +1,4 @@
-"""What a policy says of the tokens of a response: views, output heads, and the scores made of both."""
+"""Scores of response tokens by a policy: encoders, views, output heads, and what is made of them."""
 
 from dopd_lightning.scores.by_logits import LogitScores
 from dopd_lightning.scores.by_states import StateScores

@@ -11,7 +11,7 @@ from dopd_lightning.scores.distribution import at_ids, check_same_shape, entropy
 
 
 class LogitScores:
-    """As `StateScores`, from logits that are there: the plain way, and the one where a head cannot be read.
+    """Scores from logits that are there: the plain way, and the one where a head cannot be read.
 
     Args:
         logits: ``(batch, response, vocab)``, each predicting the response token at its place.
@@ -54,7 +54,7 @@ class LogitScores:
         return entropy(self._log_probs())
 
     def likeliest(self, top_k: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """As `StateScores.likeliest`."""
+        """See `Scores.likeliest`."""
         rows = log_probs(self.loss_logits.detach()[self.mask][tokens])
         logps, ids = rows.topk(min(top_k, rows.shape[-1]))
         return ids, logps

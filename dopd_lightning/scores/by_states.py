@@ -87,7 +87,7 @@ class StateScores:
 
     @property
     def loss_logp(self) -> Tensor:
-        """As ``logp``, at the loss temperature."""
+        """Log-probability of the response token at the loss temperature, ``(tokens,)``."""
         return self._of(self._loss_logp)
 
     def normalizer(self, tokens: Tensor) -> Tensor:
@@ -96,12 +96,12 @@ class StateScores:
         return self._normalizer[tokens]
 
     def table(self, top_k: int, tokens: Tensor) -> Table:
-        """As `RowScores.table`."""
+        """See `RowScores.table`."""
         self._learn(tokens)
         return self._table.first(top_k, tokens)
 
     def log_probs(self, tokens: Tensor, out: Tensor, spare: Sequence[Tensor] = (), *, tempered: bool = True) -> Tensor:
-        """As `RowScores.log_probs`."""
+        """See `RowScores.log_probs`."""
         self.head.logits(self.states[tokens], out)
         if not tempered and self.temperature != 1:
             normalize_(out)
@@ -114,14 +114,14 @@ class StateScores:
         return out.sub_(self._normalizer[tokens].unsqueeze(-1)).clamp_(min=LOG_PROB_FLOOR)
 
     def log_probs_at(self, tokens: Tensor, ids: Tensor) -> Tensor:
-        """As `RowScores.log_probs_at`."""
+        """See `RowScores.log_probs_at`."""
         self._learn(tokens)
         logits = self.head.logits_at(self.states[tokens], ids).div_(self.temperature)
         return logits.sub_(self._normalizer[tokens].unsqueeze(-1)).clamp_(min=LOG_PROB_FLOOR)
 
     @torch.no_grad()
     def likeliest(self, top_k: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Scores.likeliest`."""
+        """See `Scores.likeliest`."""
         top_k = min(top_k, self.head.vocabulary_size)
         ids = torch.empty(len(tokens), top_k, dtype=torch.long, device=tokens.device)
         logps = torch.empty(len(tokens), top_k, dtype=self._logp.dtype, device=tokens.device)

@@ -1,4 +1,4 @@
-"""From examples to model input: the one place that knows what a model reads."""
+"""Encoders make model input of examples: the one place that knows what a model reads."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class TextEncoder:
         self.limit, self.reason = limit, reason
 
     def prompt(self, example: Example, *, privileged: bool) -> EncodedPrompt:
-        """As `Encoder.prompt`.
+        """See `Encoder.prompt`.
 
         Raises:
             DataError: if it has no token, or more than the limit.
@@ -73,5 +73,5 @@ class TextEncoder:
         return EncodedPrompt(ids)
 
     def view(self, prompts: Sequence[EncodedPrompt], responses: Responses) -> View:
-        """As `Encoder.view`."""
+        """See `Encoder.view`."""
         return view_of(prompts, responses, self.pad_id)

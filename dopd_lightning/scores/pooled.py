@@ -56,11 +56,11 @@ class PooledScores:
 
     @property
     def loss_logp(self) -> Tensor:
-        """As ``logp``, at the loss temperature."""
+        """Log-probability of the response token at the loss temperature, ``(tokens,)``."""
         return self._learned(tempered=True)[0]
 
     def log_probs(self, tokens: Tensor, out: Tensor, spare: Sequence[Tensor] = (), *, tempered: bool = True) -> Tensor:
-        """As `RowScores.log_probs`."""
+        """See `RowScores.log_probs`."""
         for number, (member, weight) in enumerate(self.members):
             own = weight[tokens] if isinstance(weight, Tensor) and weight.ndim else weight
             if number == 0:
@@ -72,7 +72,7 @@ class PooledScores:
         return out
 
     def log_probs_at(self, tokens: Tensor, ids: Tensor) -> Tensor:
-        """As `RowScores.log_probs_at`."""
+        """See `RowScores.log_probs_at`."""
         found = torch.empty(ids.shape, dtype=self._dtype, device=ids.device)
         for places, rows in self._rows(tokens):
             found[places] = rows.gather(-1, ids[places])
@@ -83,7 +83,7 @@ class PooledScores:
         raise NotImplementedError("PooledScores keeps no table (top_k is 0)")
 
     def likeliest(self, top_k: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Scores.likeliest`."""
+        """See `Scores.likeliest`."""
         shape = len(tokens), min(top_k, self.vocabulary_size)
         logps = torch.empty(shape, dtype=self._dtype, device=tokens.device)
         ids = torch.empty(shape, dtype=torch.long, device=tokens.device)

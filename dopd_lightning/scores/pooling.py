@@ -12,7 +12,7 @@ from dopd_lightning.scores.distribution import log_probs
 from dopd_lightning.scores.rows import blocks
 
 Weight = float | Tensor
-"""Of one member: a number for all tokens, or one for each, ``(tokens,)``."""
+"""A member's weight: a number for all tokens, or one for each, ``(tokens,)``."""
 
 _ROUNDING = 1e-6
 

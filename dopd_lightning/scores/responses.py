@@ -58,5 +58,5 @@ class Responses:
         return Responses(self.ids.to(device), self.mask.to(device), self.own.to(device))
 
     def of_rows(self, rows: Tensor) -> Responses:
-        """Those of some rows ``(n,)`` of the batch."""
+        """Select some rows ``(n,)`` of the batch."""
         return Responses(self.ids[rows], self.mask[rows], self.own[rows])

@@ -38,7 +38,7 @@ class RoutedScores:
 
     @property
     def top_k(self) -> int:
-        """As many as all parts keep."""
+        """Number of the likeliest tokens that all parts keep."""
         return min(part.top_k for part in self.parts)
 
     @property
@@ -63,25 +63,25 @@ class RoutedScores:
 
     @property
     def loss_logp(self) -> Tensor:
-        """As ``logp``, at the loss temperature."""
+        """Log-probability of the response token at the loss temperature, ``(tokens,)``."""
         return self._gathered(lambda part: part.loss_logp)
 
     def log_probs(self, tokens: Tensor, out: Tensor, spare: Sequence[Tensor] = (), *, tempered: bool = True) -> Tensor:
-        """As `RowScores.log_probs`."""
+        """See `RowScores.log_probs`."""
         for part, places, local in self._of(tokens):
             more = [buffer[: len(local)] for buffer in spare]
             out[places] = part.log_probs(local, more[0], more[1:], tempered=tempered)
         return out
 
     def log_probs_at(self, tokens: Tensor, ids: Tensor) -> Tensor:
-        """As `RowScores.log_probs_at`."""
+        """See `RowScores.log_probs_at`."""
         found = torch.empty(ids.shape, dtype=self.parts[0].logp.dtype, device=ids.device)
         for part, places, local in self._of(tokens):
             found[places] = part.log_probs_at(local, ids[places])
         return found
 
     def table(self, top_k: int, tokens: Tensor) -> Table:
-        """As `RowScores.table`."""
+        """See `RowScores.table`."""
         dtype, device, shape = self.parts[0].logp.dtype, tokens.device, (len(tokens), top_k)
         found = Table(
             torch.empty(shape, dtype=torch.int32, device=device),
@@ -94,7 +94,7 @@ class RoutedScores:
         return found
 
     def likeliest(self, top_k: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Scores.likeliest`."""
+        """See `Scores.likeliest`."""
         shape = len(tokens), min(top_k, self.vocabulary_size)
         ids = torch.empty(shape, dtype=torch.long, device=tokens.device)
         logps = torch.empty(shape, dtype=self.parts[0].logp.dtype, device=tokens.device)

@@ -1,4 +1,4 @@
-"""What is known of a policy at the response tokens."""
+"""Interfaces of scores: a policy at the response tokens."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class RowScores(Scores, Protocol):
 
     @property
     def top_k(self) -> int:
-        """How many of the likeliest tokens are kept, for :meth:`table`."""
+        """Number of the likeliest tokens that are kept, for :meth:`table`."""
 
     @property
     def buffers(self) -> int:
-        """How many rows as wide as the vocabulary :meth:`log_probs` needs beside those it writes."""
+        """Number of rows as wide as the vocabulary that :meth:`log_probs` needs beside those it writes."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -65,7 +65,7 @@ class RowScores(Scores, Protocol):
 
     @property
     def loss_logp(self) -> Tensor:
-        """As ``logp``, at the loss temperature."""
+        """Log-probability of the response token at the loss temperature, ``(tokens,)``."""
 
     def log_probs(self, tokens: Tensor, out: Tensor, spare: Sequence[Tensor] = (), *, tempered: bool = True) -> Tensor:
         """Log-probabilities of all tokens, written into ``out``.

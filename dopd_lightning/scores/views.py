@@ -34,7 +34,7 @@ class View:
         return len(self.inputs["input_ids"])
 
     def of_rows(self, rows: Tensor) -> View:
-        """That of some rows ``(n,)`` of the batch."""
+        """Select some rows ``(n,)`` of the batch."""
         return View({name: each[rows] for name, each in self.inputs.items()}, self.response_width)
 
     def with_a_row(self) -> View:

@@ -32,11 +32,11 @@ class Reading:
     top_k: int = 0
 
     def of_rows(self, rows: Tensor) -> Reading:
-        """That of some rows ``(n,)`` of the batch."""
+        """Select some rows ``(n,)`` of the batch."""
         return Reading(self.rollouts.of_rows(rows), self.view.of_rows(rows), self.scoring, self.top_k)
 
     def scores_of(self, policy: PreTrainedModel) -> Scores:
-        """What ``policy`` says of the responses, without gradient."""
+        """Score the responses by ``policy``, without gradient."""
         return self.scoring(policy, self.view, self.rollouts.responses, self.top_k)
 
 

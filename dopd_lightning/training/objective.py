@@ -19,7 +19,7 @@ from dopd_lightning.sources import Reading, Source, policies_of
 
 @dataclass(frozen=True)
 class Wanted:
-    """Of which rollouts of a batch details are wanted, and how many of the likeliest tokens."""
+    """Rollouts of a batch that details are wanted of, and the number of likeliest tokens."""
 
     rollouts: Sequence[int]
     alternatives: int

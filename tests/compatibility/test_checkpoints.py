@@ -1,4 +1,4 @@
-"""What an earlier version left is gone on from, and looked at."""
+"""Checkpoints and maps of an earlier version load."""
 
 from __future__ import annotations
 
