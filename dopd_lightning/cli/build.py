@@ -36,7 +36,7 @@ from dopd_lightning.policies import (
 )
 from dopd_lightning.rollout import TransformersEngine
 from dopd_lightning.sources import Policy, Source, named_sources
-from dopd_lightning.training.consistency import check_domains_of, check_reduction, check_writer
+from dopd_lightning.training.consistency import check_domains_of, check_reduction, check_writers
 from dopd_lightning.training.module import DOPDModule
 from dopd_lightning.training.plan import Plan
 
@@ -94,7 +94,7 @@ def build(config: DictConfig) -> Run:
             check_reduction(settings["reduction"], config.trainer.get("accumulate_grad_batches", 1))
     check_policy_nodes(config)
     by_name = {key.rpartition(".")[2]: source for key, source in tried.items()}
-    check_writer(by_name, parts["rollout"])
+    check_writers(by_name, parts["rollout"])
     check_domains_of(by_name, parts["fusion"])
     _try_optimizer(config, parts["optimizer"], parts["scheduler"])
     data = _data(config)

@@ -21,8 +21,7 @@ class DatasetRollout:
 
     max_new_tokens: int = Sampling.max_new_tokens
     samples_per_prompt: int = field(default=1, init=False)
-    needs_teacher: bool = field(default=False, init=False)
-    needs_student: bool = field(default=False, init=False)
+    writers: frozenset[str] = field(default=frozenset(), init=False)
     student_writes: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:

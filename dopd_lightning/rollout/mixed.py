@@ -33,12 +33,9 @@ class MixedRollout(Generated):
         check_choice("rollout.off_policy", self.off_policy, ("dataset", "teacher"))
 
     @property
-    def needs_teacher(self) -> bool:
-        return self.off_policy == "teacher"
-
-    @property
-    def needs_student(self) -> bool:
-        return self.on_policy > 0
+    def writers(self) -> frozenset[str]:
+        student = {"student"} if self.on_policy > 0 else set()
+        return frozenset(student | ({"teacher"} if self.off_policy == "teacher" else set()))
 
     @property
     def student_writes(self) -> bool:

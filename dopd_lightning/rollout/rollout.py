@@ -37,9 +37,8 @@ class Rollout(Protocol):
 
     Attributes:
         samples_per_prompt: responses to each prompt, next to each other in what a call returns.
-        needs_teacher: whether the teacher writes.
-        needs_student: whether the student writes, so that its engine must have its present weights.
-        student_writes: whether the student writes every response.
+        writers: names of the policies that may write: ``student``, or sources.
+        student_writes: True if the student writes every response.
         sampling: limits, also used for answers to validation prompts (greedily).
     """
 
@@ -47,10 +46,7 @@ class Rollout(Protocol):
     def samples_per_prompt(self) -> int: ...
 
     @property
-    def needs_teacher(self) -> bool: ...
-
-    @property
-    def needs_student(self) -> bool: ...
+    def writers(self) -> frozenset[str]: ...
 
     @property
     def student_writes(self) -> bool: ...

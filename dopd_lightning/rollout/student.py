@@ -12,8 +12,7 @@ from dopd_lightning.rollout.rollout import RolloutRequest
 class StudentRollout(Generated):
     """On-policy: the bare student answers, ``y ~ Π_S(·|x)``. The paper's and the default."""
 
-    needs_teacher: bool = field(default=False, init=False)
-    needs_student: bool = field(default=True, init=False)
+    writers: frozenset[str] = field(default=frozenset({"student"}), init=False)
     student_writes: bool = field(default=True, init=False)
 
     def __call__(self, request: RolloutRequest) -> list[list[int]]:

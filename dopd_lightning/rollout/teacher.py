@@ -12,8 +12,7 @@ from dopd_lightning.rollout.rollout import RolloutRequest
 class TeacherRollout(Generated):
     """The teacher answers, under what it is shown: sequence-level distillation (Kim & Rush, 2016)."""
 
-    needs_teacher: bool = field(default=True, init=False)
-    needs_student: bool = field(default=False, init=False)
+    writers: frozenset[str] = field(default=frozenset({"teacher"}), init=False)
     student_writes: bool = field(default=False, init=False)
 
     def __call__(self, request: RolloutRequest) -> list[list[int]]:

@@ -127,18 +127,19 @@ def check_shared_weights(student: PreTrainedModel, sources: Mapping[str, Source]
         raise ConfigError("student: all of its weights are frozen (requires_grad=False), so that nothing would learn")
 
 
-def check_writer(sources: Mapping[str, Source], rollout: Rollout) -> None:
-    """Refuse a teacher that is to write and is made of several policies.
+def check_writers(sources: Mapping[str, Source], rollout: Rollout) -> None:
+    """Refuse a source that should write responses and is made of several policies.
 
     Raises:
-        ConfigError: naming the rollout and the teacher.
+        ConfigError: naming the source.
     """
-    teacher = sources.get("teacher")
-    if rollout.needs_teacher and teacher is not None and not isinstance(teacher, OnePolicy):
-        raise ConfigError(
-            f"rollout: the teacher is to write, and it is made of several policies ({type(teacher).__name__}); only "
-            "one can write: choose rollout=student, or another teacher"
-        )
+    for name in sorted(rollout.writers - {"student"}):
+        source = sources.get(name)  # one that is missing is refused elsewhere
+        if source is not None and not isinstance(source, OnePolicy):
+            raise ConfigError(
+                f"rollout: the {name} is to write, and it is made of several policies ({type(source).__name__}); only "
+                f"one can write: choose rollout=student, or another {name}"
+            )
 
 
 def check_domains_of(sources: Mapping[str, Source], fusion: FusionRule) -> None:

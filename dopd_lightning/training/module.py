@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-import copy
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any, Self, cast
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.data import Example, PromptFormat, Verifier, examples_of, get_verifier
-from dopd_lightning.distributed.processes import average_, failing_together, number_of_processes
-from dopd_lightning.distributed.sharding import is_sharded, let_go, shard
+from dopd_lightning.distributed.processes import failing_together, number_of_processes
+from dopd_lightning.distributed.sharding import is_sharded, shard
 from dopd_lightning.divergence import Reduction
-from dopd_lightning.errors import DataError, EngineError
+from dopd_lightning.errors import DataError
 from dopd_lightning.fusion import DOPD, FusionRule, Thresholds
-from dopd_lightning.policies import checkpoint_activations, evaluating, load_policy, tokenizer_of
+from dopd_lightning.policies import checkpoint_activations, load_policy, tokenizer_of
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.record.metrics import Accuracy, RegimeCounts
 from dopd_lightning.record.names import accuracy_name
 from dopd_lightning.rollout import (
     Engine,
-    Response,
     Rollout,
-    RolloutRequest,
-    Rollouts,
     StudentRollout,
     TransformersEngine,
-    as_responses,
 )
 from dopd_lightning.rollout.ends import find_ends
-from dopd_lightning.scores import LOSS_MEMORY, EncodedPrompt, Encoder, TextEncoder
+from dopd_lightning.scores import LOSS_MEMORY, Encoder, TextEncoder
 from dopd_lightning.scores.scoring import Scoring
 from dopd_lightning.sources import (
     AnySource,
@@ -58,12 +51,12 @@ from dopd_lightning.training.consistency import (
     check_policies,
     check_shared_weights,
     check_trainer,
-    check_writer,
+    check_writers,
     warn_without_privileged_text,
 )
 from dopd_lightning.training.evaluation import Evaluation
 from dopd_lightning.training.non_finite import NonFiniteLossError, check_finite, check_weights
-from dopd_lightning.training.objective import Objective, Wanted
+from dopd_lightning.training.objective import Objective
 from dopd_lightning.training.optimizer import adamw
 from dopd_lightning.training.plan import Plan
 from dopd_lightning.training.privileged import PrivilegedAccess
@@ -71,6 +64,7 @@ from dopd_lightning.training.prompting import Prompting
 from dopd_lightning.training.readings import Readings
 from dopd_lightning.training.resuming import Resuming, leave_out_of_state_dict
 from dopd_lightning.training.scheduler import scheduler_over
+from dopd_lightning.training.step import Step
 from dopd_lightning.training.step_log import StepLog
 from dopd_lightning.training.writing import Writing
 
@@ -161,7 +155,7 @@ class DOPDModule(L.LightningModule):
         self.student = load_policy(student) if isinstance(student, str | os.PathLike) else student
         self._sources = sources_of(named)
         self.sources = nn.ModuleDict(self._sources)
-        check_writer(self._sources, self.rollout)
+        check_writers(self._sources, self.rollout)
         check_domains_of(self._sources, self.fusion)
         check_shared_weights(self.student, self._sources)
         self.tokenizer = tokenizer_of(self.student, tokenizer)
@@ -188,17 +182,26 @@ class DOPDModule(L.LightningModule):
         )
         self.encoder: Encoder = TextEncoder(self.prompt_format, self.tokenizer, self.pad_id, self.prompt_limit, reason)
         self._prompting = Prompting(self.encoder, self.privileged, self._sources)
-        self._readings = Readings(self.tokenizer, self.vocabulary_size, room + self.rollout.sampling.max_new_tokens)
+        readings = Readings(self.tokenizer, self.vocabulary_size, room + self.rollout.sampling.max_new_tokens)
         self._writing = Writing(
             self.student,
             self.engine,
-            self._readings,
+            readings,
             eos_ids=self.eos_ids,
             pad_id=self.pad_id,
             vocabulary_size=self.vocabulary_size,
         )
         scoring = Scoring(self.vocabulary_size, loss_temperature, loss_memory)
-        self._objective = Objective(self.fusion, scoring, reduction, self.eos_ids, plan.check_divergences)
+        self._step = Step(
+            self._sources,
+            self.rollout,
+            self._prompting,
+            self._writing,
+            Objective(self.fusion, scoring, reduction, self.eos_ids, plan.check_divergences),
+            self.ends,
+            self.prompt_format,
+            self.tokenizer,
+        )
         limit = self.rollout.sampling.max_new_tokens
         self._log_step = StepLog(limit)
         self._evaluation = Evaluation(
@@ -215,7 +218,7 @@ class DOPDModule(L.LightningModule):
         self._resuming = Resuming(self.regime_counts, self._prompting)
         leave_out_of_state_dict(self, self.student, self._sources, self._student_changed)
         self._is_finite = False
-        self._wanted: tuple[int, int | None] | None = None
+        self._details: tuple[int, int | None] | None = None
         self._warned = False
         self._micro_batches = 0  # of the step under way
         self.train()
@@ -239,69 +242,47 @@ class DOPDModule(L.LightningModule):
             examples = examples_of(batch)
             if not examples and number_of_processes() == 1:
                 raise DataError("batch: there is no example in it; only one of several processes may have none")
-            self.check_examples(examples)
-            prompts = self._prompting.of_all(examples)
         self._warned = self._warned or warn_without_privileged_text(examples, self._sources, self.fusion)
         if self._trainer is not None and batch_idx % self.trainer.accumulate_grad_batches == 0:
-            # Lightning zeroes the gradient here: of a step that was broken off, nothing is to be left.
+            # Lightning zeroes the gradient here: nothing of a step that was broken off may be left.
             self._log_step.begin()
             self._micro_batches = 0
         if not self._is_finite:
             check_weights(self.student.named_parameters(), f"before step {self.global_step}")
-            self._is_finite = self._trainer is not None  # in a bare loop, nobody says when the student changes
-        wanted, self._wanted = self._wanted, None
-        began = time.perf_counter()
-        with failing_together((DataError, EngineError), self.device):
-            written = self._roll_out(examples, prompts)
-        seconds = time.perf_counter() - began
-        loss, record = self._supervise(examples, prompts, written, wanted)
-        if isinstance(self.fusion, nn.Module):
-            with torch.no_grad():
-                average_([*self.fusion.parameters(), *self.fusion.buffers()])
-        record = replace(record, rollout_seconds=seconds)
+            self._is_finite = self._trainer is not None  # a bare loop does not say when the student changes
+        details, self._details = self._details, None
+        loss, record = self._step(examples, details, synchronise=self._trainer is None)
         folder = self.trainer.default_root_dir if self._trainer is not None else "."
         with failing_together((NonFiniteLossError,), self.device):
             check_finite(loss, record, self.global_step, examples, folder)
         if record.regimes is not None:
             self.regime_counts.update(record.regimes)
-        if self._trainer is not None:  # in a bare loop there is nobody to log to
+        if self._trainer is not None:  # a bare loop has no logger
             self._log_step(self, loss.detach(), record)
         return {"loss": loss, "record": record}
 
     def detail_next(self, alternatives: int, prompts: int | None = None) -> None:
-        """Have the next training step's record tell the details of the first response to each of its first prompts.
+        """Have the next training step's record hold the details of the first response to each of its first prompts.
 
         Args:
-            alternatives: how many of each policy's likeliest tokens.
-            prompts: how many prompts; all if not given.
+            alternatives: number of each policy's likeliest tokens.
+            prompts: number of prompts; all if not given.
         """
-        self._wanted = alternatives, prompts
+        self._details = alternatives, prompts
 
-    @torch.no_grad()
     def observe(
         self, examples: Sequence[Example], alternatives: int, thresholds: Thresholds | None = None
     ) -> TokenRecord:
-        """The record of one response of the student to each example, as training would make it; nothing is learned.
+        """Return the record of one response of the student to each example, as training would make it; learn nothing.
 
         Under several processes all have to call it.
 
         Args:
             examples: as in a batch.
-            alternatives: how many of each policy's likeliest tokens the details hold.
-            thresholds: what a rule that routes compares tokens with, such as a training step's; means over these
-                responses if not given.
+            alternatives: number of each policy's likeliest tokens in the details.
+            thresholds: of a rule that routes, such as a training step's; means over these responses if not given.
         """
-        of_rule = copy.deepcopy(self.fusion.state_dict()) if isinstance(self.fusion, nn.Module) else None
-        with evaluating(self.student), self._prompting.aside():
-            self.check_examples(examples)
-            prompts = self._prompting.of_all(examples)
-            self._writing.synchronise(always=self._trainer is None)
-            written = self._writing(self.student, "student", prompts["student"], self.rollout.sampling)
-            _, record = self._supervise(examples, prompts, as_responses(written), (alternatives, None), thresholds)
-        if of_rule is not None:  # which may have noted what it saw
-            cast(nn.Module, self.fusion).load_state_dict(of_rule)
-        let_go(self.student)
-        return record
+        return self._step.observe(examples, alternatives, thresholds, synchronise=self._trainer is None)
 
     def check_examples(self, examples: Sequence[Example]) -> None:
         """Refuse examples that a source which the rule uses cannot score.
@@ -309,56 +290,7 @@ class DOPDModule(L.LightningModule):
         Raises:
             DataError: naming the example.
         """
-        for name in self.fusion.needs:
-            self._sources[name].check(examples)
-
-    def _supervise(
-        self,
-        examples: Sequence[Example],
-        prompts: Mapping[str, Sequence[EncodedPrompt]],
-        written: Sequence[Response],
-        wanted: tuple[int, int | None] | None,
-        thresholds: Thresholds | None = None,
-    ) -> tuple[Tensor, TokenRecord]:
-        """Loss and record of what was written: as many responses to each example, one after the other."""
-        used = {name: source for name, source in self._sources.items() if name in self.fusion.needs}
-        policies = {"student": self.student, **policies_of(used, self.student)}
-        for name, policy in policies.items():
-            self._readings.try_scoring(name, policy)
-        rollouts = Rollouts.of(examples, written, self.pad_id, self.device)
-        views = {
-            name: self.encoder.view([prompts[name][group] for group in rollouts.group.tolist()], rollouts.responses)
-            for name in ("student", *used)
-        }
-        rows = None if wanted is None else Wanted(rollouts.firsts[: wanted[1]], wanted[0])
-        loss, record = self._objective(self.student, used, views, rollouts, rows, thresholds)
-        for policy in policies.values():
-            if policy is not self.student:  # whose backward pass is still to come
-                let_go(policy)
-        ended = [bool(response.ids) and response.ids[-1] in self.eos_ids for response in written]
-        ended_at_all = torch.tensor(ended, dtype=torch.bool, device=self.device)
-        return loss, replace(record, ended=ended_at_all, examples=rollouts.examples)
-
-    def _roll_out(self, examples: Sequence[Example], prompts: Mapping[str, Sequence[EncodedPrompt]]) -> list[Response]:
-        policies = {"student": self.student} | ({} if self.teacher is None else {"teacher": self.teacher})
-        request = RolloutRequest(
-            write=lambda name, sampling, each: self._writing(policies[name], name, prompts[name], sampling, each),
-            completions=[self._completion(example) for example in examples],
-            completion_ends=[self.ends.behind(example) for example in examples],
-            tokenizer=self.tokenizer,
-            eos_ids=self.eos_ids,
-        )
-        if self.rollout.needs_student:
-            self._writing.synchronise(always=self._trainer is None)
-            self._writing.try_out(self.student, "student", self.engine)
-        if self.rollout.needs_teacher and self.teacher is not None:
-            self._writing.try_out(self.teacher, "teacher", TransformersEngine())
-        with evaluating(self.student):
-            return as_responses(self.rollout(request))
-
-    def _completion(self, example: Example) -> str | Response | None:
-        turns = self.prompt_format.turns(example, self.tokenizer, self.eos_ids)
-        return Response(*turns) if turns is not None else cast(str | None, example.get("completion"))
+        self._step.check(examples)
 
     # ---------------------------------------------------------------------------------------------- evaluation
 

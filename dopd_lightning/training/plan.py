@@ -47,7 +47,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         _check_part("fusion", self.fusion, ["needs"], "DOPD()")
-        _check_part("rollout", self.rollout, ["sampling", "needs_teacher", "needs_student"], "StudentRollout()")
+        _check_part("rollout", self.rollout, ["sampling", "writers", "student_writes"], "StudentRollout()")
         check_choice("reduction", self.reduction, get_args(Reduction))
         check_range("loss_temperature", self.loss_temperature, above=0)
         check_range("loss_memory", self.loss_memory, above=0)
@@ -57,7 +57,7 @@ class Plan:
 
     def _check_sources(self) -> None:
         needed = [("fusion rule", name) for name in sorted(self.fusion.needs)]
-        needed += [("rollout", "teacher")] if self.rollout.needs_teacher else []
+        needed += [("rollout", name) for name in sorted(self.rollout.writers - {"student"})]
         for who, name in needed:
             if name in ("student", "data"):
                 raise ConfigError(

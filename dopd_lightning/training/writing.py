@@ -68,23 +68,29 @@ class Writing:
             sampling: how it writes.
             samples_per_prompt: responses to each prompt.
         """
-        engine: Engine = self.engine if policy is self.student else TransformersEngine()
-        self.try_out(policy, name, engine)
-        return engine.generate(
-            policy,
-            prompts,
-            sampling,
-            eos_ids=self.eos_ids,
-            pad_id=self.pad_id,
-            vocabulary_size=self.vocabulary_size,
-            samples_per_prompt=samples_per_prompt,
-        ).ids
+        self.try_out(policy, name)
+        return (
+            self._engine_of(policy)
+            .generate(
+                policy,
+                prompts,
+                sampling,
+                eos_ids=self.eos_ids,
+                pad_id=self.pad_id,
+                vocabulary_size=self.vocabulary_size,
+                samples_per_prompt=samples_per_prompt,
+            )
+            .ids
+        )
 
-    def try_out(self, policy: PreTrainedModel, name: str, engine: Engine) -> None:
-        """Refuse a policy that writes as another model than it is, once, where transformers write.
+    def _engine_of(self, policy: PreTrainedModel) -> Engine:
+        return self.engine if policy is self.student else TransformersEngine()
+
+    def try_out(self, policy: PreTrainedModel, name: str) -> None:
+        """Refuse a policy whose cached generation differs from its forward pass; tried once, with transformers.
 
         Raises:
             ConfigError: naming the policy.
         """
-        if isinstance(engine, TransformersEngine):
+        if isinstance(self._engine_of(policy), TransformersEngine):
             self.readings.try_writing(name, policy)

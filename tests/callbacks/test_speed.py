@@ -22,7 +22,7 @@ def metrics(request, make_policy, tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(speed, "_now", lambda device: next(clock))
     rollout = StudentRollout(max_new_tokens=3, samples_per_prompt=4)
     module = DOPDModule(make_policy(0), make_policy(1), fusion=DOPD(top_k=8), rollout=rollout, tokenizer=tokenizer)
-    module.eos_ids = [10**6]  # no response ends before its limit
+    module.eos_ids[:] = [10**6]  # no response ends before its limit
     real_step = module.training_step
 
     def step(batch, batch_idx):

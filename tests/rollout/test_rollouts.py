@@ -117,10 +117,11 @@ def test_mixed_is_on_policy_with_the_probability_given(request_):
     assert 0.1 < share < 0.4
 
 
-def test_who_needs_the_teacher():
-    assert TeacherRollout().needs_teacher
-    assert MixedRollout(off_policy="teacher").needs_teacher
-    assert not any(rollout.needs_teacher for rollout in (StudentRollout(), DatasetRollout(), MixedRollout()))
+def test_writers_are_named():
+    assert StudentRollout().writers == MixedRollout().writers == {"student"}
+    assert TeacherRollout().writers == MixedRollout(off_policy="teacher", on_policy=0).writers == {"teacher"}
+    assert MixedRollout(off_policy="teacher").writers == {"student", "teacher"}
+    assert DatasetRollout().writers == MixedRollout(on_policy=0).writers == frozenset()
 
 
 def test_who_leaves_all_writing_to_the_student():

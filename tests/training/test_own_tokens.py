@@ -18,7 +18,7 @@ class Written:
     """A rollout that gives these responses, with these tokens of the student's own."""
 
     samples_per_prompt, sampling = 1, DatasetRollout().sampling
-    needs_teacher = needs_student = student_writes = False
+    writers, student_writes = frozenset(), False
 
     def __init__(self, own):
         self.own = own

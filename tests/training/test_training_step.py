@@ -131,7 +131,7 @@ def test_the_ends_of_responses_may_be_left_out_of_the_routings_means(make_module
 
 def test_an_empty_response_takes_part_without_a_loss(make_module, examples):
     class Silent:
-        samples_per_prompt, needs_teacher, needs_student, sampling = 1, False, False, DatasetRollout().sampling
+        samples_per_prompt, writers, student_writes, sampling = 1, frozenset(), False, DatasetRollout().sampling
 
         def __call__(self, request):
             return [[], [], []]
