@@ -92,8 +92,9 @@ def build(config: DictConfig) -> Run:
         plan = Plan(**settings, **own, sources=names)
         if config.stage == "fit":
             check_reduction(settings["reduction"], config.trainer.get("accumulate_grad_batches", 1))
-    check_policy_nodes(config)
     by_name = {key.rpartition(".")[2]: source for key, source in tried.items()}
+    shown = parts["privileged"].shown({name: source.shown for name, source in by_name.items()})
+    check_policy_nodes(config, shown)
     check_writers(by_name, parts["rollout"])
     check_domains_of(by_name, parts["fusion"])
     _try_optimizer(config, parts["optimizer"], parts["scheduler"])

@@ -62,8 +62,12 @@ def _loaded(key: str, node: Any) -> Iterator[str]:
         yield from _loaded(f"{key}.{name!s}", part)
 
 
-def check_policy_nodes(config: DictConfig) -> None:
+def check_policy_nodes(config: DictConfig, shown: Mapping[str, float]) -> None:
     """Refuse settings with which a policy cannot be loaded, or could not play its part.
+
+    Args:
+        config: the whole configuration.
+        shown: probability that the student and each source see privileged text, by name.
 
     Raises:
         ConfigError: naming the key.
@@ -88,7 +92,7 @@ def check_policy_nodes(config: DictConfig) -> None:
             )
         if node.get("_target_") == _EMA or node.get("kind") == "ema":
             _check_average(config, key)
-    _check_different_models(config)
+    _check_different_models(config, shown)
 
 
 _BASE, _EMA = "dopd_lightning.sources.Base", "dopd_lightning.sources.Ema"
@@ -102,17 +106,18 @@ def _check_average(config: DictConfig, key: str) -> None:
             check_average(getattr(torch, names[name]), key)
 
 
-def _check_different_models(config: DictConfig) -> None:
-    """Refuse one model as two sources: as `check_policies` does once both are loaded."""
-    seen: dict[tuple[str, Any], str] = {}
+def _check_different_models(config: DictConfig, shown: Mapping[str, float]) -> None:
+    """Refuse one model as two sources that read the same prompts, as `check_policies` does once both are loaded."""
+    seen: dict[tuple[str, Any, float], str] = {}
     for key, source in loaded_sources(config).items():
         node = OmegaConf.select(config, key)
         if not node.get("name"):
             continue
-        model = str(node["name"]), node.get("revision")
+        model = str(node["name"]), node.get("revision"), shown[source.partition(".")[0]]
         if model in seen:
             raise ConfigError(
                 f"{source}: it is the same model as the {seen[model]} ({model[0]}), so that their gap is 0 at every "
-                "token; choose another model, or a source of another kind"
+                "token; choose another model, show privileged text to one of the two only, or choose a source of "
+                "another kind"
             )
         seen[model] = source

@@ -104,7 +104,10 @@ class TokenStatistics:
 
         Raises:
             ValueError: if shapes do not match.
+            TypeError: if sources are not given by name.
         """
+        if not isinstance(source_logits, Mapping):
+            raise TypeError("TokenStatistics.from_logits: source_logits must be logits by name, {'teacher': logits}")
         check_same_shape("TokenStatistics", student=student_logits, **source_logits)
         student = LogitScores(student_logits, response_ids, mask)
         sources = {name: LogitScores(logits, response_ids, mask) for name, logits in source_logits.items()}

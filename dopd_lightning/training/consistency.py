@@ -20,7 +20,7 @@ from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import FusionRule
 from dopd_lightning.policies import check_same_tokenizer, shared_vocabulary_size, tokenizer_of
 from dopd_lightning.rollout import Rollout
-from dopd_lightning.sources import Base, ByDomain, OnePolicy, Snapshot, Source, Student
+from dopd_lightning.sources import Base, ByDomain, OnePolicy, Several, Snapshot, Source, Student
 
 QUANTIZED_STUDENT = (
     "student.quantization: quantized weights cannot learn; load the student whole, or adapters on a base in bfloat16 "
@@ -53,6 +53,7 @@ def check_policies(
     policies: dict[str, PreTrainedModel],
     tokenizer: PreTrainedTokenizerBase,
     tokenizers: dict[str, PreTrainedTokenizerBase | str | None],
+    shown: Mapping[str, float],
 ) -> tuple[int, dict[str, PreTrainedTokenizerBase]]:
     """Check that the policies can be compared token by token, and that the settings suit them.
 
@@ -60,6 +61,7 @@ def check_policies(
         policies: by role, those with weights of their own.
         tokenizer: the student's.
         tokenizers: of other roles, by role, where they were given.
+        shown: probability that the student and each source see privileged text, by name.
 
     Returns:
         The number of real tokens, which all share; and the tokenizers of those that have one, by role.
@@ -77,7 +79,8 @@ def check_policies(
         if role == "student" and getattr(policy, "hf_quantizer", None) is not None:
             raise ConfigError(QUANTIZED_STUDENT)
         for other in list(policies)[:number]:
-            _check_two_models(role, policy, other, policies[other])
+            alike = shown[role.partition(".")[0]] == shown[other.partition(".")[0]]
+            _check_two_models(role, policy, other, policies[other], alike)
         if role != "student" and (tokenizers.get(role) is not None or policy.name_or_path):
             # A model built in memory has no tokenizer of its own: the vocabulary sizes are all that can be compared.
             found[role] = tokenizer_of(policy, tokenizers.get(role))
@@ -86,8 +89,10 @@ def check_policies(
     return size, found
 
 
-def _check_two_models(role: str, policy: PreTrainedModel, other: str, other_policy: PreTrainedModel) -> None:
-    """Refuse one object in two roles, and sources of the same weights: their gap would be 0 at every token.
+def _check_two_models(
+    role: str, policy: PreTrainedModel, other: str, other_policy: PreTrainedModel, alike: bool
+) -> None:
+    """Refuse one object in two roles, and two sources with the same weights and the same prompts: their gap would be 0.
 
     Weights that begin as the student's are another matter: the student's will change.
     """
@@ -99,11 +104,14 @@ def _check_two_models(role: str, policy: PreTrainedModel, other: str, other_poli
             )
         return
     origins = [(model.name_or_path, getattr(model.config, "_commit_hash", None)) for model in (policy, other_policy)]
-    if policy is other_policy or (policy.name_or_path and origins[0] == origins[1]):
+    if alike and (policy is other_policy or (policy.name_or_path and origins[0] == origins[1])):
         raise ConfigError(
             f"{role}: it is the same model as the {other} ({policy.name_or_path or 'one object'}), so that their gap "
-            "is 0 at every token; choose another model, or a reference of another kind"
+            "is 0 at every token; choose another model, show privileged text to one of the two only, or choose a "
+            "source of another kind"
         )
+    if policy is other_policy:
+        raise ConfigError(f"{role}: it is the same model object as the {other}; load it twice")
 
 
 def check_shared_weights(student: PreTrainedModel, sources: Mapping[str, Source]) -> None:
@@ -284,7 +292,7 @@ def warn_without_privileged_text(
     examples: Sequence[Example], sources: Mapping[str, Source], fusion: FusionRule
 ) -> bool:
     """Say, and return, that a batch shows a source that is the student nothing that the student does not see."""
-    own = [name for name, source in sources.items() if name in fusion.needs and isinstance(source, Student)]
+    own = [name for name, source in sources.items() if name in fusion.needs and _is_student(source)]
     if not examples or not own or any(example.get("privileged") for example in examples):
         return False
     rank_zero_warn(
@@ -292,3 +300,9 @@ def warn_without_privileged_text(
         "gap is not the paper's. Add `privileged` to the data, or choose another source (snapshot, ema, a model)."
     )
     return True
+
+
+def _is_student(source: Source) -> bool:
+    if isinstance(source, Several):
+        return any(_is_student(member) for _, member in source.items())
+    return isinstance(source, Student)

@@ -161,7 +161,8 @@ class DOPDModule(L.LightningModule):
         self.tokenizer = tokenizer_of(self.student, tokenizer)
         policies = {"student": self.student, **given_policies(self._sources)}
         tokenizers = {"teacher": teacher_tokenizer, "reference": reference_tokenizer}
-        self.vocabulary_size, found = check_policies(policies, self.tokenizer, tokenizers)
+        shown = self.privileged.shown({name: source.shown for name, source in self._sources.items()})
+        self.vocabulary_size, found = check_policies(policies, self.tokenizer, tokenizers, shown)
         plan.check_top_k(self.tokenizer)
         check_bases(self.student, {name: self._sources[name] for name in sorted(self.fusion.needs)})
         room = plan.room_for_prompt({name: policy.config for name, policy in policies.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dopd_lightning.errors import check_range
@@ -29,3 +30,16 @@ class PrivilegedAccess:
     def __post_init__(self) -> None:
         for role in ("student", "teacher", "reference"):
             check_range(f"privileged.{role}", getattr(self, role), at_least=0, at_most=1)
+
+    def shown(self, sources: Mapping[str, float | None]) -> dict[str, float]:
+        """Return the probability that each policy sees privileged text: the student, teacher, reference, then others.
+
+        Args:
+            sources: the ``shown`` of sources by name; those called ``teacher`` and ``reference`` follow this object.
+
+        Example:
+            >>> PrivilegedAccess(reference=0.5).shown({"teacher": None, "maths": None, "code": 0.0})
+            {'student': 0.0, 'teacher': 1.0, 'reference': 0.5, 'maths': 1.0, 'code': 0.0}
+        """
+        found = {name: float(getattr(self, name)) for name in ("student", "teacher", "reference")}
+        return found | {name: 1.0 if own is None else own for name, own in sources.items() if name not in found}

@@ -27,12 +27,7 @@ class Prompting:
 
     def __init__(self, encoder: Encoder, privileged: PrivilegedAccess, sources: Mapping[str, Source]) -> None:
         self.encoder = encoder
-        self._shown = {name: float(getattr(privileged, name)) for name in ("student", "teacher", "reference")}
-        self._of_others = {
-            name: 1.0 if source.shown is None else source.shown
-            for name, source in sources.items()
-            if name not in self._shown
-        }
+        self._shown = privileged.shown({name: source.shown for name, source in sources.items()})
         self._draws: torch.Generator | None = None  # made when it is drawn from: it cannot be sent to a process
         self._seed: int | None = None
 
@@ -42,8 +37,11 @@ class Prompting:
         Raises:
             DataError: for a prompt that cannot be encoded.
         """
-        found = {name: self._of(examples, shown, None) for name, shown in self._shown.items()}
-        for name, shown in self._of_others.items():
+        found = {}
+        for name, shown in self._shown.items():
+            if name in ("student", "teacher", "reference"):
+                found[name] = self._of(examples, shown, None)
+                continue
             if self._draws is None:
                 self._draws = torch.Generator().manual_seed(torch.initial_seed() if self._seed is None else self._seed)
             found[name] = self._of(examples, shown, self._draws)

@@ -9,6 +9,7 @@ import torch
 
 from dopd_lightning.divergence import divergence
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.fusion import TokenStatistics
 from tests.two_sources import statistics_of
 
 SOURCES = ("student", "teacher", "reference")
@@ -94,3 +95,9 @@ def test_shapes_are_checked():
         statistics_of(student, teacher[:, :3], reference, IDS, MASK)
     with pytest.raises(ValueError, match=r"response_ids \(2, 3\)"):
         statistics_of(student, teacher, reference, IDS[:, :3], MASK)
+
+
+def test_logits_without_a_name_are_refused():
+    logits, ids = torch.zeros(1, 2, 4), torch.zeros(1, 2, dtype=torch.long)
+    with pytest.raises(TypeError, match=r"source_logits must be logits by name, \{'teacher': logits\}"):
+        TokenStatistics.from_logits(logits, logits, ids, torch.ones(1, 2))

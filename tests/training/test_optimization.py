@@ -16,6 +16,7 @@ from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD, Teacher
 from dopd_lightning.policies import Reference
 from dopd_lightning.rollout import StudentRollout
+from dopd_lightning.sources import Ensemble
 from dopd_lightning.training.module import DOPDModule
 from dopd_lightning.training.non_finite import NonFiniteLossError
 from tests.training.steps import distance, sgd, weights
@@ -123,8 +124,13 @@ def without_hints(examples):
     return [{"prompt": example["prompt"], "completion": "3"} for example in examples]
 
 
-def test_no_privileged_text_for_the_student_as_its_own_reference_warns_once(make_module, fit, examples):
-    module = make_module()
+@pytest.mark.parametrize("reference", ["student", "ensemble"])
+def test_no_privileged_text_for_the_student_as_its_own_reference_warns_once(
+    make_module, make_policy, fit, examples, reference
+):
+    if reference == "ensemble":
+        reference = Ensemble({"itself": "student", "other": make_policy(2)})
+    module = make_module(reference=reference)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit(module, [without_hints(examples)] * 3)

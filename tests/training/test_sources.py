@@ -7,6 +7,7 @@ import torch
 
 from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.fusion import DOPD, Mixture, Reference, Teacher
+from dopd_lightning.policies import load_policy
 from dopd_lightning.privileged import PrivilegedAccess
 from dopd_lightning.rollout import DatasetRollout, StudentRollout, TeacherRollout
 from dopd_lightning.sources import ByDomain, Ema, Ensemble, Policy, Snapshot, Student
@@ -121,6 +122,19 @@ def test_one_model_as_two_sources_is_refused(make_module, make_policy):
     model = make_policy(3)
     with pytest.raises(ConfigError, match="code: it is the same model as the maths"):
         make_module(sources={"maths": model, "code": model})
+
+
+def test_one_model_under_two_prompts_is_two_sources(make_module, make_policy, tokenizer, examples, tmp_path):
+    folder = tmp_path / "model"
+    make_policy(3).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    sources = {name: Policy(load_policy(folder), shown=shown) for name, shown in (("bare", 0.0), ("hinted", 1.0))}
+    module = make_module(sources=sources, fusion=Mixture(weights={"bare": 0.5, "hinted": 0.5}))
+    record = module.training_step(examples, 0)["record"]
+    assert (record.logp["bare"] - record.logp["hinted"])[record.mask].abs().max() > 1e-3
+    model = make_policy(3)
+    with pytest.raises(ConfigError, match="hinted: it is the same model object as the bare; load it twice"):
+        make_module(sources={"bare": Policy(model, shown=0.0), "hinted": Policy(model)})
 
 
 def test_a_source_of_any_name_is_shown_what_it_says(make_module, make_policy, examples):
