@@ -1,1 +1,1 @@
-"""The paper's experiments at the size of a desk: ``python -m study`` trains, compares and writes docs/study/."""
+"""The paper's experiments at the size of a desk: ``python -m study`` trains, compares and writes study/results/."""

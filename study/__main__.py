@@ -1,9 +1,9 @@
 """The whole study, or parts of it.
 
-    python -m study                       # everything that has not been run, then docs/study/
+    python -m study                       # everything that has not been run, then study/results/
     python -m study table1 table8         # some experiments
-    python -m study --no-runs             # only docs/study/, from the runs that there are
-    python -m study --results elsewhere   # leaves docs/study/ as it is
+    python -m study --no-runs             # only study/results/, from the runs that there are
+    python -m study --results elsewhere   # leaves study/results/ as it is
 
 Runs that ended are not run again, whenever and however often the command is given. A command waits while another one
 runs the experiment that is its next.
@@ -34,7 +34,7 @@ def main() -> int:
     console = Console()
     failed = _run(arguments.experiments, arguments.set, arguments.processes, console) if arguments.runs else []
     for job, error in failed:
-        console.print(f"failed: {' '.join(job.arguments)}\n{error}", markup=False, highlight=False)
+        console.print(f"failed: {' '.join(job.arguments)}\n{error}", markup=False, highlight=False, soft_wrap=True)
     write_results(arguments.experiments, arguments.results, console)
     return 1 if failed else 0
 
@@ -44,7 +44,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("experiments", nargs="*", help="all by default", metavar="experiment")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, each on one core (default: 2)")
     parser.add_argument("--set", action="append", default=[], help="an override for all runs", metavar="key=value")
-    parser.add_argument("--results", type=Path, default=Path("docs/study"), help="their folder", metavar="folder")
+    parser.add_argument("--results", type=Path, default=Path("study/results"), help="their folder", metavar="folder")
     parser.add_argument("--no-runs", dest="runs", action="store_false", help="only write results")
     arguments = parser.parse_args()
     known = [*MODELS, *SWEEPS]

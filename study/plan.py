@@ -1,4 +1,4 @@
-"""What has to be run: the sweeps of ``conf/experiment/study/``, as the commands that Hydra makes of them."""
+"""Jobs of the study: the sweeps of ``study/conf/experiment/study/``, as the commands that Hydra makes of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from dopd_lightning.cli.resolvers import register_resolvers
+
+CONF = Path(__file__).parent / "conf"
+"""The study's own configurations, for ``--config-dir``; they are no part of the package."""
 
 MODELS = ("teacher", "teacher_small", "student", "student_small")
 SWEEPS = (
@@ -63,7 +66,7 @@ class Job:
     """One command of the study.
 
     Attributes:
-        experiment: the file in ``conf/experiment/study/``.
+        experiment: the file in ``study/conf/experiment/study/``.
         overrides: of the command line, beside the experiment.
         folder: the run's own.
         goes_on: whether the run resumes from its checkpoints; others begin anew.
@@ -83,7 +86,8 @@ class Job:
     def arguments(self) -> list[str]:
         """Behind ``python -m dopd_lightning``."""
         own = f"hydra.run.dir={_quoted(str(self.folder))}"
-        return [f"+experiment=study/{self.experiment}", *self.overrides, "hydra.mode=RUN", own]
+        config = ("--config-dir", str(CONF))
+        return [*config, f"+experiment=study/{self.experiment}", *self.overrides, "hydra.mode=RUN", own]
 
     def clear(self) -> None:
         """Remove what an attempt that was cut short left behind, unless the next one goes on from it."""
@@ -95,7 +99,7 @@ def jobs_of(experiment: str, settings: Sequence[str] = ()) -> list[Job]:
     """All jobs of an experiment, in the order and in the folders that a Hydra multirun of it would have.
 
     Args:
-        experiment: a file in ``conf/experiment/study/``.
+        experiment: a file in ``study/conf/experiment/study/``.
         settings: overrides for all of its jobs, which are no part of their folders' names.
     """
     config = composed(experiment, settings)
@@ -116,8 +120,9 @@ def _product(params: dict[str, str]) -> Iterator[list[str]]:
 def composed(experiment: str, settings: Sequence[str] = ()) -> DictConfig:
     """The configuration of an experiment, Hydra's own in ``hydra``."""
     register_resolvers()
+    words = [f"hydra.searchpath=[file://{CONF}]", f"+experiment=study/{experiment}", *settings]
     with initialize_config_module("dopd_lightning.conf", version_base="1.3"):
-        return compose("config", [f"+experiment=study/{experiment}", *settings], return_hydra_config=True)
+        return compose("config", words, return_hydra_config=True)
 
 
 def _quoted(value: str) -> str:

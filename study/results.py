@@ -1,13 +1,13 @@
-"""What the runs have shown so far, as Markdown, CSV and pictures: docs/study/."""
+"""Results of the runs so far, as Markdown, CSV and pictures: study/results/."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
+from PIL import Image
 from rich.console import Console
 
 from dopd_lightning.compare import Comparison
@@ -16,12 +16,14 @@ from dopd_lightning.compare.figures import figures_of
 from dopd_lightning.compare.runs import METRICS
 from dopd_lightning.compare.text import to_csv, to_markdown
 from dopd_lightning.errors import ConfigError
-from study.plan import DONE, Job, composed, jobs_of
+from study.plan import CONF, DONE, Job, composed, jobs_of
 
-_CURVES = ("val/accuracy", "train/entropy/student")
+_CURVE = "val/accuracy"
+"""The one figure of a page: each asks what a method, a rule or a setting is worth. Other metrics are in the CSV."""
 _DOTS = 100  # an inch, for a screen
 _MOST_CURVES = 16  # that can be told apart
 _DIGITS = 4
+_COLOURS = 64
 _ACCURACY = ("test/accuracy", "val/accuracy")
 
 
@@ -54,13 +56,16 @@ def write_results(experiments: Sequence[str], folder: Path, console: Console) ->
 
 def _compare(patterns: Sequence[str], experiment: str, head: str, folder: Path) -> None:
     comparison = Comparison.of(patterns)
-    shown = []
+    picture = ""
     for figure in figures_of(comparison):
-        if figure.curve.metric in _CURVES and len(comparison.groups) <= _MOST_CURVES:
-            name = f"{experiment}_{figure.file}.png"
-            figure.save(folder / name, dots=_DOTS)
-            shown.append(f"![{figure.curve.metric}]({name})\n\n")
-    text = f"{head}{''.join(shown)}{to_markdown(comparison)}"
+        if figure.curve.metric == _CURVE and len(comparison.groups) <= _MOST_CURVES:
+            file = folder / f"{experiment}.png"
+            figure.save(file, dots=_DOTS)
+            with Image.open(file) as drawn:
+                few = drawn.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+            few.save(file, optimize=True)  # a quarter of the size
+            picture = f"![{_CURVE}]({file.name})\n\n"
+    text = f"{head}{picture}{to_markdown(comparison)}"
     (folder / f"{experiment}.md").write_text(text, encoding="utf-8")
     (folder / f"{experiment}.csv").write_text(to_csv(comparison), encoding="utf-8")
 
@@ -89,7 +94,7 @@ def _accuracy(job: Job) -> float:
 
 def _comment(experiment: str) -> str:
     """The sentence that the experiment's file opens with."""
-    text = (files("dopd_lightning.conf") / f"experiment/study/{experiment}.yaml").read_text(encoding="utf-8")
+    text = (CONF / f"experiment/study/{experiment}.yaml").read_text(encoding="utf-8")
     lines = [line[2:] for line in text.splitlines() if line.startswith("# ")]
     return " ".join(line for line in lines if not line.startswith("@package"))
 

@@ -31,9 +31,6 @@ GROUPS = sorted({choice.split("/")[0] for choice in CHOICES})
 SMALL_SUMS = ["data.train.size=8", "data.val.size=2", "data.test.size=2"]
 QUICKSTART = [*SMALL_SUMS, "data.batch_size=2"]
 
-STUDY_TASKS = ("basic_arithmetic", "chain_sum", "gcd")
-ALL_TASKS = [f"data.{part}.{task}.size=4" for part in ("train", "val") for task in STUDY_TASKS]
-STUDY_MODELS = ("student", "student_small", "teacher", "teacher_small")
 BESIDE = (
     "callbacks",
     "engine",
@@ -47,9 +44,6 @@ BESIDE = (
     "trainer",
 )
 """Groups whose choices have nothing to do with one another."""
-BUILT = ("models", "search_validation", "table1", "teacher")
-"""Experiments of the study, one of each shape: others differ in numbers, and in parts with a choice of their own."""
-ONLY_EVALUATE = {path.stem for path in FILES if re.search(r"study/(models|transfer|.*_validation)", str(path))}
 
 
 def needs(choice, models, lines, folder):
@@ -66,24 +60,11 @@ def needs(choice, models, lines, folder):
     if choice.removeprefix("data/") in paper_rows.SETS:
         file = paper_rows.write(paper_rows.SETS[choice.removeprefix("data/")], folder / "rows.parquet")
         return ["data.train.path=parquet", f"data.train.data_files={file}", "data.train.split=train"]
-    if choice.startswith("experiment/study/"):
-        name = choice.rpartition("/")[2]
-        if name in STUDY_MODELS:
-            return [*ALL_TASKS, "data.batch_size=2"]
-        if name == "student_steps":
-            fewer = [size for size in ALL_TASKS if "gcd" not in size]
-            return [*fewer, "data.batch_size=2", f"student.tokenizer={models}/student"]
-        teacher = [] if name in ONLY_EVALUATE else [f"teacher.name={models}/teacher"]
-        return [*QUICKSTART, f"student.name={models}/student", *teacher]
-    if choice.startswith("data/study/all"):
-        return [size for size in ALL_TASKS if "steps" not in choice or "gcd" not in size]
-    if choice.startswith(("data/study/", "data/quickstart")):
+    if choice.startswith("data/quickstart"):
         return SMALL_SUMS
     if choice.startswith("student/scratch"):
         return [f"student.tokenizer={models}/student"]
     own = {
-        **{f"student/study{size}": [f"student.name={models}/student"] for size in ("", "_small", "_steps")},
-        **{f"teacher/study{size}": [f"teacher.name={models}/teacher"] for size in ("", "_small")},
         "teacher/base": ["student=lora"],
         "teacher/none": ["fusion=data"],
         "reference/base": ["student=lora"],
@@ -120,7 +101,7 @@ def members(role, models):
 
 
 def _group_and_name(choice):
-    """Where a group has folders, a choice is named with them: ``experiment``, ``study/table1``."""
+    """Split a choice; where a group has folders, its name has them: ``experiment``, ``paper/base``."""
     nested = choice.startswith(("data/", "experiment/", "fusion/", "method/", "student/"))
     return choice.split("/", 1) if nested else choice.rsplit("/", 1)
 
@@ -172,8 +153,6 @@ def test_they_compose_onto_the_root_and_their_objects_are_made(chosen, choices, 
     config = chosen(*choices)
     check_complete(config)
     OmegaConf.resolve(config.copy())  # what --cfg job --resolve does
-    if choices[0].startswith("experiment/study/") and choices[0].rpartition("/")[2] not in BUILT:
-        return
     run = build(config)
     assert isinstance(run.module, DOPDModule)
     assert isinstance(run.trainer, L.Trainer)

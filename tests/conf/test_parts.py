@@ -73,7 +73,6 @@ def test_what_every_choice_has():
         ("quickstart", ["data=hub", "rollout=mixed"]),
         ("quickstart_teacher", ["student=lora", "teacher=pretrained", "optimizer=adafactor"]),
         ("paper/qwen3_8b_to_1.7b", ["student=quickstart", "teacher=none", "fusion=reference", "rollout=teacher"]),
-        ("study/table1", ["method=opsd", "fusion=mixture"]),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )

@@ -41,7 +41,7 @@ def test_models_come_first_and_sweeps_one_after_the_other(told):
         (["teacher", "student"], 3),
         (["table1"] * 60, 3),
         (["table4"] * 20, 3),
-        (["table1", "teacher", "table4", "student"], Path("docs/study")),
+        (["table1", "teacher", "table4", "student"], Path("study/results")),
     ]
     assert status == 1
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from study.plan import MODELS, SWEEPS, jobs_of
+from study.plan import CONF, MODELS, SWEEPS, jobs_of
 
-FILES = {path.stem for path in Path("conf/experiment/study").glob("*.yaml")} - {"base", "base_steps"}
+FILES = {path.stem for path in (CONF / "experiment/study").glob("*.yaml")} - {"base", "base_steps"}
 MEASURE_MODELS = {name for name in FILES if name.startswith("models") or name.endswith("_validation")}
 
 
@@ -29,7 +29,12 @@ def test_a_model_is_one_job_that_goes_on_where_it_was():
     (job,) = jobs_of("teacher")
     assert job.goes_on
     assert job.folder == Path("runs/study/models/teacher")
-    assert job.arguments == ["+experiment=study/teacher", "hydra.mode=RUN", "hydra.run.dir='runs/study/models/teacher'"]
+    assert job.arguments == [
+        *("--config-dir", str(CONF)),
+        "+experiment=study/teacher",
+        "hydra.mode=RUN",
+        "hydra.run.dir='runs/study/models/teacher'",
+    ]
 
 
 def test_settings_are_for_all_jobs_and_in_no_folder_s_name():

@@ -1,4 +1,4 @@
-"""docs/study/ is written from the runs that are there, and says how many are missing."""
+"""study/results/ is written from the runs that are there, and says how many are missing."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_a_sweep_that_trains_is_compared(ran, tmp_path):
     assert text.startswith("# table1\n\nThe shape of Table 1")
     assert "`python -m study table1`: 10 of 60 runs, 15 minutes of one core." in text
     assert "method=dopd" in text
-    assert "![val/accuracy](table1_val-accuracy.png)" in text
-    assert (tmp_path / "docs/table1_val-accuracy.png").stat().st_size > 1000
+    assert "![val/accuracy](table1.png)" in text
+    assert (tmp_path / "docs/table1.png").stat().st_size > 1000
     with (tmp_path / "docs/table1.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] == "accuracy.student_after"]
     assert [(row["group"], row["n"], row["mean"]) for row in rows] == [
