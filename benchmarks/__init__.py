@@ -1,1 +1,1 @@
-"""What a training step costs, and where the time goes."""
+"""Time and memory of training steps, by part and beside peers."""

@@ -1,4 +1,4 @@
-"""Who takes a training step, in a loop of its own, and how they take turns."""
+"""Contenders: trainers that take a training step each, in turns."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class EndOfStep(L.Callback):
 
 @contextmanager
 def watching_module(parts: Parts, module: DOPDModule) -> Iterator[None]:
-    """Inside, the module's parts are timed."""
+    """Time the module's parts inside the block."""
     assert module.teacher is not None
     with watching(parts, module.student, module.teacher) as stack:
         for part, name in ((LOSS, "training_step"), ("logging", "log"), ("logging", "log_dict")):

@@ -1,4 +1,4 @@
-"""What Lightning adds to a step: ``Trainer.fit`` against the same steps in a bare loop.
+"""Time that Lightning adds to a step: ``Trainer.fit`` against the same steps in a bare loop.
 
     python -m benchmarks.lightning_share
 

@@ -37,12 +37,12 @@ def products_of(size: LossSize) -> dict[str, Callable[[], object]]:
 
 
 def operations(size: LossSize) -> int:
-    """Of one product: multiplications and additions."""
+    """Return the number of operations of one product: multiplications and additions."""
     return 2 * size.tokens * size.vocabulary * size.width
 
 
 def products_in(step: Callable[[], None], size: LossSize) -> float:
-    """How many products of (tokens x width x vocabulary) a step does."""
+    """Return the number of products of (tokens x width x vocabulary) in a step."""
 
     def in_place(total: torch.Size, a: torch.Size, b: torch.Size, **_: object) -> int:
         return 2 * a[0] * a[1] * b[1]
@@ -55,7 +55,7 @@ def products_in(step: Callable[[], None], size: LossSize) -> float:
 def seconds_of(
     calls: Mapping[str, Callable[[], object]], forget: Callable[[], None], clock: Callable[[], float], rounds: int
 ) -> dict[str, list[float]]:
-    """Of each call, ``rounds`` times; they take turns."""
+    """Return the seconds of each call, ``rounds`` times, in turns."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds):
         for name in list(calls)[:: -1 if number % 2 else 1]:  # nobody always follows the same one
@@ -78,7 +78,7 @@ def times_table(seconds: Mapping[str, Sequence[float]]) -> str:
 
 
 def products_table(seconds: Mapping[str, Sequence[float]], size: LossSize) -> str:
-    """How fast the machine multiplies."""
+    """Return a table of the machine's speed at products."""
     rows = [
         [name, f"{statistics.median(found):.3f}", f"{min(found):.3f}", f"{operations(size) / min(found) / 1e9:.0f}"]
         for name, found in seconds.items()
@@ -87,7 +87,7 @@ def products_table(seconds: Mapping[str, Sequence[float]], size: LossSize) -> st
 
 
 def limits_table(seconds: Mapping[str, Sequence[float]], counts: Mapping[str, float], fastest: float) -> str:
-    """How far each is from the time that its products need at the machine's best."""
+    """Return a table of each contender's time beside that of its products at the machine's best."""
     rows = []
     for name, count in counts.items():
         median, limit = statistics.median(seconds[name]), count * fastest

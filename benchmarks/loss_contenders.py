@@ -24,12 +24,12 @@ TRL_JS = "TRL, JS"
 TRL_REVERSE_KL = "TRL, reverse KL"
 
 PEER = {BUCKET: TRL_JS, RENORMALIZE: TRL_JS, JS: TRL_JS, REVERSE_KL: TRL_REVERSE_KL}
-"""Who is compared with which of TRL's."""
+"""Counterpart of each contender among TRL's losses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossSize:
-    """How large a loss is; the width is all policies'."""
+    """Size of a loss; all policies have the same width."""
 
     tokens: int = 256
     vocabulary: int = 151_936
@@ -86,7 +86,7 @@ class LossContender:
 
 
 def ours(name: str, rule: DOPD | Teacher) -> LossContender:
-    """What `DOPDModule` does with hidden states and heads, but that the routing is given."""
+    """Compute the loss as `DOPDModule` does from hidden states and heads, with a given routing."""
 
     tables = tables_of(rule)
 
@@ -135,7 +135,7 @@ def trl(name: str, beta: float) -> LossContender:
 
 
 def loss_contenders(size: LossSize) -> dict[str, LossContender]:
-    """By name; TRL's first, if it is installed."""
+    """Return contenders by name, TRL's first if it is installed."""
     found = [
         ours(BUCKET, DOPD(top_k=size.top_k, tail="bucket")),
         ours(RENORMALIZE, DOPD(top_k=size.top_k, tail="renormalize")),

@@ -27,7 +27,7 @@ SMALL = LossSize(tokens=64, vocabulary=8000, width=64, top_k=8)
 """Larger than the tiny step, whose memory would do for it else."""
 
 TIMES = (1, 4, 16)
-"""As many tokens."""
+"""Number of tokens."""
 
 
 def peak_here(name: str, size: LossSize, frozen: bool) -> int:
@@ -47,7 +47,7 @@ def _peak_resident() -> int:
 
 
 def peak(name: str, size: LossSize, *, frozen: bool = False) -> int:
-    """As `peak_here`, in a new process."""
+    """Return the peak of `peak_here`, measured in a new process."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.loss_contenders", "trl.kernels.chunked_divergence"])  # takes seconds
     fixed = patch.dict(os.environ, MALLOC_MMAP_THRESHOLD_=str(2**20))
@@ -56,7 +56,7 @@ def peak(name: str, size: LossSize, *, frozen: bool = False) -> int:
 
 
 def peaks_table(names: Sequence[str], size: LossSize) -> str:
-    """Of each contender: all, all but the head's gradient, and with the head frozen; each with its ratio to TRL's."""
+    """Return each contender's peaks, each with its ratio to TRL's: in all, without the head's gradient, frozen head."""
     of_head = 4 * size.vocabulary * size.width
     everything = {name: peak(name, size) for name in names}
     columns = {

@@ -1,4 +1,4 @@
-"""How large the page of a divergence map is, how long it takes to make, and until one can use it in Chromium.
+"""Size of a divergence map's page, time to make it, and time until it can be used in Chromium.
 
     python -m benchmarks.map_page
 

@@ -1,4 +1,4 @@
-"""What each GPU has to hold, for the paper's pairs of models: arithmetic, not a measurement.
+"""Memory per GPU for the paper's pairs of models, computed and not measured.
 
     python -m benchmarks.memory
 

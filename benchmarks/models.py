@@ -30,7 +30,7 @@ CLIP = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How large a step is; policies are ``(layers, width)``, lengths are in tokens."""
+    """Size of a step; policies are ``(layers, width)``, lengths are in tokens."""
 
     student: tuple[int, int] = (4, 256)
     teacher: tuple[int, int] = (8, 512)
@@ -124,7 +124,7 @@ def module_of(size: Size, fusion: FusionRule, scheduler: Callable[..., Any] | No
 
 
 def loader_of(size: Size, steps: int, *, privileged: bool) -> DataLoader[Example]:
-    """As many batches as steps."""
+    """Return a loader of one batch a step."""
     examples = examples_of(size, steps, privileged=privileged)
     return DataLoader(examples, batch_size=size.batch, collate_fn=collate)  # type: ignore[arg-type]
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 OTHER = "other"
 
 Seconds: TypeAlias = dict[str, float]
-"""By part."""
+"""Seconds by part."""
 
 
 class Parts:
@@ -48,7 +48,7 @@ class Parts:
         self._open.pop()
 
     def end_step(self) -> None:
-        """What follows belongs to the next step."""
+        """Count what follows to the next step."""
         self._charge()
         self.steps.append(dict(self._seconds))
         self._seconds.clear()
@@ -77,7 +77,7 @@ class Parts:
 
 @contextmanager
 def watching(parts: Parts, student: PreTrainedModel, teacher: PreTrainedModel) -> Iterator[ExitStack]:
-    """Inside, the parts that every trainer has are timed: rollout, forward passes, backward, clipping, optimizer.
+    """Time the parts that every trainer has: rollout, forward passes, backward pass, clipping, optimizer.
 
     A forward pass is the model's body alone, since trainers differ in who multiplies by the head. What the student
     scores without a gradient, it scores as a reference. More can be put on the stack that is yielded.

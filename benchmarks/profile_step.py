@@ -1,4 +1,4 @@
-"""Where the time of a DOPD step goes: by room of the package, and by operator of torch.
+"""Profile of a DOPD step, by room of the package and by operator of torch.
 
     python -m benchmarks.profile_step
 
@@ -30,7 +30,7 @@ OPERATORS = 12
 
 @contextmanager
 def watching_rooms(parts: Parts) -> Iterator[None]:
-    """Inside, what the module calls in a room is a part named after it; so are the rule and the statistics it reads."""
+    """Time each room that the module calls as a part of its name, and the rule with the statistics that it reads."""
     with ExitStack() as stack:
 
         def watch(owner: Any, name: str, room: str) -> None:

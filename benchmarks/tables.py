@@ -70,7 +70,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def machine(clock: Callable[[], float]) -> str:
-    """What the numbers depend on."""
+    """Return the properties of the machine that the numbers depend on."""
     time_of = "CPU time" if clock is time.process_time else "Wall time"
     names = ("torch", "transformers", "lightning", "trl")
     packages = ", ".join(f"{name} {found}" for name in names if (found := _version(name)))

@@ -1,4 +1,4 @@
-"""What callbacks that watch add to a step, at their defaults, on the quickstart's task and models.
+"""Time that watching callbacks add to a step, at their defaults, on the quickstart's task and models.
 
     python -m benchmarks.watching
 
@@ -37,7 +37,7 @@ DETAILS = "DivergenceMap, in the step"
 
 @contextmanager
 def watching(seconds: dict[str, float], clock: Callable[[], float]) -> Iterator[None]:
-    """Inside, what the callbacks' hooks take is added up by callback."""
+    """Add up the seconds of the callbacks' hooks, by callback."""
 
     def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -232,7 +232,7 @@ def _path(folder: Path, step: int) -> Path:
 
 @contextmanager
 def _randomness_of_its_own(device: torch.device) -> Iterator[None]:
-    """Inside, what is random is the same each time; outside, as if nothing had been drawn."""
+    """Fix the random state inside the block, and restore the one from before at its end."""
     state = random_state(device)
     try:
         torch.manual_seed(0)

@@ -47,7 +47,7 @@ class LiveConsole(Watcher, RichProgressBar):
 
     @property
     def total_train_batches(self) -> int | float:
-        """Of this epoch, as far as ``max_steps`` lets it go; Lightning's own counts on to the epoch's end."""
+        """Number of batches in this epoch up to ``max_steps``; Lightning's own counts to the epoch's end."""
         trainer = self.trainer
         if trainer.max_steps < 0:
             return trainer.num_training_batches
@@ -58,7 +58,7 @@ class LiveConsole(Watcher, RichProgressBar):
         return min(trainer.num_training_batches, done + left)
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        """What stands behind the bar."""
+        """Return the metrics shown beside the bar."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         for name, (label, form) in _SHOWN.items():

@@ -73,7 +73,7 @@ _PARTS = ("", "/rollout", "/learning")
 
 
 def _now(device: torch.device) -> float:
-    """When all work that was begun on the device is done."""
+    """Return the time once all work queued on the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

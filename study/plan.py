@@ -55,7 +55,7 @@ SWEEPS = (
     "choices_reduction",
     "choices_reference",
 )
-"""In the order in which they are run, most wanted first; ``student_steps`` is a model, made after the teacher."""
+"""Sweeps in the order in which they run, most wanted first; ``student_steps`` is a model, made after the teacher."""
 
 DONE = "done.json"
 """Written into the folder of a job that came to its end: how long it took, in seconds."""
@@ -79,12 +79,12 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether it came to its end."""
+        """True if the job has finished."""
         return (self.folder / DONE).exists()
 
     @property
     def arguments(self) -> list[str]:
-        """Behind ``python -m dopd_lightning``."""
+        """Arguments of ``python -m dopd_lightning``."""
         own = f"hydra.run.dir={_quoted(str(self.folder))}"
         config = ("--config-dir", str(CONF))
         return [*config, f"+experiment=study/{self.experiment}", *self.overrides, "hydra.mode=RUN", own]

@@ -62,7 +62,7 @@ def _print_to(log: Path) -> None:
 
 
 def _run(job: Job) -> str | None:
-    """What went wrong, or None; every run begins with a Hydra that has not been set up."""
+    """Run a job with a fresh Hydra; return the error, or None."""
     from hydra.core.global_hydra import GlobalHydra
 
     from dopd_lightning.cli.main import main

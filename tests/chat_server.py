@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 
 class Sent(NamedTuple):
-    """What a chat server sends instead of, or around, a reply.
+    """Answer of a chat server instead of, or around, a reply.
 
     Attributes:
         content: a reply's text, or bytes that are the whole body, or ``None`` to hang up without a word.

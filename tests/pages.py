@@ -15,7 +15,7 @@ PAGES = [
     ROOT / "benchmarks/README.md",
 ]
 LANGUAGES = {"bash", "python", "json", "jinja", "text"}
-"""What a fenced block may be: commands, a snippet, a line of data, a template, or something to read only."""
+"""Languages of fenced blocks: commands, a snippet, a line of data, a template, or something to read only."""
 
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"(?<!`)`((?:[A-Z_]+=\S+\s)*(?:python -m|pip install|make|torchrun|srun) [^`]+)`(?!`)")

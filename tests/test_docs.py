@@ -1,4 +1,4 @@
-"""What the documentation lists is what there is."""
+"""Lists in the documentation agree with the code."""
 
 from __future__ import annotations
 

@@ -1,19 +1,60 @@
-"""Examples in docstrings run, and print what they say."""
+"""Docstrings begin with a noun or an imperative, and their examples run."""
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = ("dopd_lightning", "callbacks", "benchmarks", "examples", "study", "tests")
+PACKAGES = {"dopd_lightning": "", "callbacks": "dopd_lightning."}
 MODULES = [
-    ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    for path in sorted((ROOT / "dopd_lightning").rglob("*.py"))
+    PACKAGES[folder] + ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for folder in PACKAGES
+    for path in sorted((ROOT / folder).rglob("*.py"))
     if ">>> " in path.read_text(encoding="utf-8")
 ]
+REFUSED = {
+    *("What", "Whether", "How", "Who", "Which", "Why", "Where", "When", "If", "As", "That", "Because"),
+    *("Of", "From", "In", "For", "With", "By", "To", "At", "On", "Inside", "Under", "Behind"),
+    *("Its", "It", "Is", "Not", "So", "And", "But"),
+}
+"""First words of a docstring that is no noun phrase and no imperative."""
+
+
+def docstrings(source: str) -> Iterator[tuple[int, str]]:
+    """Docstrings of a module, its classes, functions and variables, with their lines."""
+    for node in ast.walk(ast.parse(source)):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list):
+            continue
+        has_docstring = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        for place, each in enumerate(body):
+            is_text = isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant)
+            follows = place > 0 and isinstance(body[place - 1], ast.Assign | ast.AnnAssign)
+            if is_text and isinstance(each.value.value, str) and ((place == 0 and has_docstring) or follows):
+                yield each.lineno, each.value.value
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_they_begin_with_a_noun_or_an_imperative(folder):
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {text.strip().splitlines()[0]}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line, text in docstrings(path.read_text(encoding="utf-8"))
+        if text.split()[0].strip(",.:`'") in REFUSED
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_docstrings_of_all_kinds_are_found():
+    source = '"""One."""\nA = 1\n"""Two."""\nclass B:\n    """Three."""\n    c: int\n    """Four."""\n'
+    assert [text for _, text in docstrings(source)] == ["One.", "Two.", "Three.", "Four."]
 
 
 @pytest.mark.parametrize("name", MODULES)

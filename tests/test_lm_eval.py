@@ -34,7 +34,7 @@ def documented(student: Path, run: Path) -> list[str]:
 
 
 def test_the_harness_and_our_test_agree_problem_by_problem(configured, tmp_path):
-    """Of the quickstart's student after a step of training, as its run exported it."""
+    """The student is the quickstart's after a step of training, as its run exported it."""
     problems = ["+experiment=quickstart", "logger=none", "data.test.size=60", "data.eval_batch_size=7"]
     short = ["trainer.max_steps=1", "trainer.val_check_interval=null", "data.train.size=16", "data.val.size=1"]
     unmeasured = [f"evaluate.{who}=false" for who in ("teacher", "student_before", "student_after")]

@@ -1,4 +1,4 @@
-"""What users install: the wheel, in an environment of its own, run from another folder; and the plain script."""
+"""The wheel, installed in an environment of its own and run from another folder; and the plain script."""
 
 from __future__ import annotations
 

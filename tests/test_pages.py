@@ -39,7 +39,7 @@ from tests.data.paper_rows import SETS, write
 from tests.pages import LANGUAGES, PAGES, ROOT, Command, blocks, commands
 
 ELSEWHERE = ["student.name=Qwen/Qwen3-0.6B", "teacher.name=Qwen/Qwen3-4B", "data.train.path=train.jsonl"]
-"""What `…` stands for: those of these words whose key the command does not give itself."""
+"""Words for `…`: those whose key the command does not give itself."""
 
 BESIDE = {
     r"": [
@@ -58,7 +58,7 @@ BESIDE = {
         for name in SETS
     },
 }
-"""What commands are given beside the page's words, by a pattern in these: this machine, fewer tokens, steps and
+"""Words added to a page's commands, by a pattern: this machine, fewer tokens, steps and
 problems, and the paper's sets from files."""
 
 NOT_RUN = {
@@ -187,7 +187,7 @@ def composed(overrides: list[str], sweep: bool = False):
 
 
 def look_up(command: Command) -> None:
-    """What can be seen of a command without running it."""
+    """Check as much of a command as is possible without running it."""
     text = str(command)
     for extras in re.findall(r"pip install.* \.\[(.*)\]", text):
         assert {*extras.split(",")} <= EXTRAS.keys()
@@ -283,7 +283,7 @@ GIVEN = {
 """Names that snippets use and do not define."""
 
 SHORTER = {"max_steps=100": "max_steps=2", "        …": "        ..."}
-"""What of snippets is replaced: how long they take, and the rest of a script that has its own test."""
+"""Replacements in snippets: their duration, and the rest of a script that has its own test."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What this package relies on, and some releases of transformers did otherwise."""
+"""Behaviour of transformers that this package relies on, and some releases lacked."""
 
 from __future__ import annotations
 

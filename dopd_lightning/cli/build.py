@@ -1,4 +1,4 @@
-"""From configuration to objects, the cheap ones first: what cannot work is said before a model loads."""
+"""Build objects from the configuration, cheap ones first, so that an error comes before a model loads."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where it leaves things."""
+        """Folder of the run's outputs."""
         return Path(self.config.paths.output_dir)
 
 
@@ -292,13 +292,13 @@ def _load_tokenizer(config: DictConfig, key: str) -> PreTrainedTokenizerBase:
 
 
 def _where(config: DictConfig, key: str) -> dict[str, Any]:
-    """What says where a pretrained policy is found."""
+    """Return the arguments that say where a pretrained policy is found."""
     node = OmegaConf.select(config, key)
     return {name: node[name] for name in ("name", "trust_remote_code", "revision")}
 
 
 def _training_texts(data: DOPDDataModule, prompt_format: PromptFormat) -> Iterator[str]:
-    """What a new tokenizer is learned from: the first training examples as the student will read them."""
+    """Yield texts to train a new tokenizer on: the first training examples as the student will read them."""
     if data.sets["train"] is None:
         raise ConfigError("student.tokenizer: null learns one from data.train, which is not there; name a tokenizer")
     bytes_only = new_tokenizer([])
@@ -330,7 +330,7 @@ def _other_tokenizers(config: DictConfig, tokenizer: PreTrainedTokenizerBase) ->
 
 
 def _room_for_prompt(config: DictConfig, plan: Plan, tokenizer: PreTrainedTokenizerBase) -> int:
-    """What the positions of the pretrained policies and the engine leave for a prompt, by their configs alone."""
+    """Return the longest prompt that the positions of pretrained policies and engine allow, by their configs."""
     configs = {}
     student = {} if "architecture" in config.student else {"student": "student"}
     for key, name in {**student, **loaded_sources(config)}.items():

@@ -14,7 +14,7 @@ from dopd_lightning.errors import ConfigError, DataError, EngineError, WriteErro
 from dopd_lightning.training.non_finite import NonFiniteLossError
 
 ERROR = "error.txt"
-"""In the run's folder, as long as no later attempt has begun there."""
+"""Name of a file in the run's folder; a later attempt removes it."""
 SWEEP = "DOPD_SWEEP"
 """Environment variable: a sweep's name for itself, which the processes that Lightning starts for it inherit."""
 _PATIENCE = 20.0

@@ -1,4 +1,4 @@
-"""From a node of the configuration to its object, with complaints that name the config key."""
+"""Make the object of a config node, with errors that name the config key."""
 
 from __future__ import annotations
 

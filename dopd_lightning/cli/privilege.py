@@ -83,7 +83,7 @@ def _write_hints(config: DictConfig, pipeline: HintPipeline, data: Any, folder: 
 
 
 def _pipeline(config: DictConfig) -> HintPipeline:
-    """With a writer, if the kind needs one."""
+    """Make the pipeline, with a writer if the kind of hint needs one."""
     partial: Any = make(config, "privilege", _partial_=True, writer=None)
     kind = KINDS.get(config.privilege.kind)
     writer = make(config, "privilege.writer") if kind is not None and kind.written else None

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from, and whether it is one of that run."""
+"""Find the checkpoint to resume from, and check that it belongs to the run."""
 
 from __future__ import annotations
 

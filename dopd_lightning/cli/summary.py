@@ -1,4 +1,4 @@
-"""What a run leaves behind: a table on the console, ``summary.json`` and the resolved configuration."""
+"""Outputs at the end of a run: a table on the console, ``summary.json`` and the resolved configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STEPS, _REGIME, _END = "tally/steps", "tally/regime/", "tally/end/"
 
 @dataclass
 class Summary:
-    """Of one fit.
+    """Summary of one fit.
 
     Attributes:
         accuracy: greedy accuracy on ``data.test`` of ``teacher``, ``student_before``, ``student_after``, as far as

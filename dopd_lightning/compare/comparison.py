@@ -1,4 +1,4 @@
-"""How groups of runs ended, next to each other, and how their curves went."""
+"""Groups of runs side by side: their results at the end and their curves."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Comparison:
 
     @cached_property
     def curves(self) -> Sequence[Curve]:
-        """Of every metric that was logged more than once."""
+        """Curve of every metric that was logged more than once."""
         logged = [{seed: run.logged for seed, run in group.replicates.items()} for group in self.groups]
         metrics = dict.fromkeys(metric for runs in logged for run in runs.values() for metric in run)
         curves = [
@@ -64,7 +64,7 @@ class Comparison:
         return [curve for curve in curves if any(len(points) > 1 for points in curve.points)]
 
     def end(self, group: int, metric: str) -> Estimate | None:
-        """How a group ended, over the seeds that finished; None if none did."""
+        """Estimate of a metric at the end of a group, over the seeds that finished; None if none did."""
         return Estimate.of([own[metric] for own in self._ends[group].values() if metric in own])
 
     def difference(self, group: int, metric: str) -> Estimate | None:
@@ -75,7 +75,7 @@ class Comparison:
 
     @cached_property
     def folders(self) -> Sequence[Path]:
-        """Of all runs in all groups."""
+        """Folders of all runs in all groups."""
         return [
             part.path for group in self.groups for replicate in group.replicates.values() for part in replicate.parts
         ]

@@ -13,7 +13,7 @@ MOST_POINTS = 200
 
 @dataclass(frozen=True)
 class Point:
-    """Where a group stood.
+    """Point of a group's curve.
 
     Attributes:
         step: optimizer steps; the middle, where a point stands for several.

@@ -1,4 +1,4 @@
-"""In what the configurations of several runs differ, but for the seed and what is of no consequence."""
+"""Differences between the configurations of runs, without the seed and keys that change no result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Difference:
 
 
 def differences_of(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
-    """In what ``configs`` differ; where they do not, runs are equal but for the seed.
+    """Return the keys in which ``configs`` differ; runs that differ in none are equal but for the seed.
 
     Left out are names, places and loggers, paths inside a run's own folder, paths that differ by ``seed=3`` or
     ``method=opd`` where those are the run's own, whatever has the value of ``seed`` in every run, and what has one
@@ -64,7 +64,7 @@ def differences_of(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
 
 
 def _without_own(config: Mapping[str, Any]) -> Any:
-    """What counts, without the places in it that a run has for itself alone: below its folder, or named after it."""
+    """Return the settings that count, without paths that are the run's own: below its folder, or named after it."""
     folder = str((config.get("paths") or {}).get("output_dir") or "")
     own = {f"{key}={config[key]}": f"{key}=<{key}>" for key in ("seed", _METHOD) if config.get(key) is not None}
     named_after = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, own))})(?!\w)")
@@ -105,14 +105,14 @@ def _follows(values: Sequence[str | None], seeds: Sequence[str]) -> bool:
 
 
 def _implied(key: str, values: Mapping[str, Sequence[str | None]], differ: Sequence[str]) -> bool:
-    """Whether it is the same in all runs in which a node around it, or it itself as a node, makes the same object."""
+    """Return whether a node around the key, or the key as a node, decides its value by the object that it makes."""
     parts = key.split(".")
     targets = [".".join(parts[:end]) + _TARGET for end in range(1, len(parts) + 1)]
     return any(_decides(values[target], values[key]) for target in targets if target in differ and target != key)
 
 
 def _decides(these: Sequence[str | None], those: Sequence[str | None]) -> bool:
-    """Whether runs with the same value among these have the same among those."""
+    """Return whether equal values in the first list imply equal values in the second."""
     return len({*zip(these, those, strict=True)}) == len({*these})
 
 

@@ -11,7 +11,7 @@ _DIGITS = 4
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of values that stand for the same thing, such as a metric of runs that differ in the seed alone.
+    """Mean and spread of repeated measurements, such as a metric of runs that differ in the seed alone.
 
     Attributes:
         mean: of the values.

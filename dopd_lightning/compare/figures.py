@@ -24,14 +24,14 @@ HIDDEN = "hidden"
 """The parameter of a chart that lists the labels of groups not to show."""
 
 FIELDS = ("label", "step", "mean", "error", "seeds")
-"""Of a point: its group's label, the optimizer step, mean and standard error over seeds, how many."""
+"""Fields of a point: its group's label, the optimizer step, mean and standard error over seeds, number of seeds."""
 
 _POINTS = "points"
 _FEW_POINTS = 16
 _WIDTH, _HEIGHT = 300, 190
 _PRINT_DOTS = 200  # 300 an inch in a column, which is narrower than the picture
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.split(".")[:2])
-"""Which of vl-convert's versions of it understands these charts."""
+"""Version of Vega-Lite that vl-convert renders these charts with."""
 _PRINT = {
     "background": "white",
     "font": "Liberation Sans, Helvetica, Arial, DejaVu Sans, sans-serif",
@@ -67,7 +67,7 @@ class Figure:
     file: str
 
     def specification(self) -> dict[str, Any]:
-        """In Vega-Lite, as wide as its place, without legend; colours are ``range.category`` of the configuration.
+        """Return a Vega-Lite chart, as wide as its place, without legend, in the colours of ``range.category``.
 
         Its data is a set called ``points``, with the fields `FIELDS`, which are left to be put in. Its parameter
         ``hidden`` lists the labels of groups that are not shown.

@@ -1,4 +1,4 @@
-"""Where runs are: folders with a ``config.yaml``, found from paths and globs."""
+"""Folders of runs, those with a ``config.yaml``, found from paths and globs."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Replicate:
 
     @property
     def finished(self) -> bool:
-        """Whether its last part came to its end."""
+        """True if the last part of the run finished."""
         return self.parts[-1].summary is not None
 
     @property
@@ -33,7 +33,7 @@ class Replicate:
 
     @property
     def logged(self) -> Logged:
-        """Of all parts; where two logged the same step, the later one counts."""
+        """Logged metrics of all parts; where two logged the same step, the later one counts."""
         together: dict[str, dict[int, float]] = {}
         for part in self.parts:
             for metric, points in part.logged.items():
@@ -42,7 +42,7 @@ class Replicate:
 
     @property
     def ends(self) -> dict[str, float]:
-        """How it ended: its summary, and the last value of each logged metric; empty if it has not."""
+        """Results at the end: the summary, and the last value of each logged metric; empty if the run is unfinished."""
         if not self.finished:
             return {}
         last = {metric: points[max(points)] for metric, points in self.logged.items()}
@@ -86,7 +86,7 @@ def _in_order(parts: Sequence[RunFolder]) -> list[RunFolder]:
 
 
 def _labels(differences: Sequence[Difference], runs: Sequence[int]) -> list[str]:
-    """For one run of each group; without what a configuration does not have, if that still tells them apart."""
+    """Return a label for one run of each group; keys that it lacks are left out if labels stay distinct."""
     each = [[(difference.name, difference.values[run]) for difference in differences] for run in runs]
     full = [", ".join(f"{name}={value}" for name, value in own) for own in each]
     short = [", ".join(f"{name}={value}" for name, value in own if value != ABSENT) for own in each]

@@ -10,7 +10,7 @@ _LEADS = ("accuracy", "loss")
 
 
 def family(metric: str) -> str:
-    """What a name begins with: ``train/share`` of ``train/share/LH``, ``accuracy`` of ``accuracy.teacher``."""
+    """Return a metric's prefix: ``train/share`` of ``train/share/LH``, ``accuracy`` of ``accuracy.teacher``."""
     return metric[: max(_cut(metric), 0)]
 
 

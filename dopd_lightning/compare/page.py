@@ -22,7 +22,7 @@ from dopd_lightning.compare.tables import tables_of
 from dopd_lightning.compare.text import MEANING
 
 MAP = "divergence_map.html"
-"""Of a run, in its folder."""
+"""File name of a divergence map in a run's folder."""
 
 
 def render_page(comparison: Comparison, figures: Sequence[Figure], folder: Path) -> str:
@@ -82,7 +82,7 @@ def _colours() -> str:
 
 
 def _hash(text: str) -> str:
-    """By which the page's policy knows its own code and style from any other."""
+    """Return the hash by which the Content-Security-Policy admits the page's own script and style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 

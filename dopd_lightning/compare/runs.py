@@ -1,4 +1,4 @@
-"""What a run left in its folder: configuration, summary, logged metrics."""
+"""Outputs of a run in its folder: configuration, summary, logged metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OF_TRAINING = "fit"
 _ITSELF = "compare"
 
 Logged = Mapping[str, Mapping[int, float]]
-"""By metric: what was logged at each step."""
+"""Logged value at each step, by metric."""
 
 
 @dataclass(frozen=True)

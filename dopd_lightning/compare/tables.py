@@ -28,7 +28,7 @@ class Table:
 
 
 def tables_of(comparison: Comparison) -> list[Table]:
-    """What was compared, then for each family of metrics how it ended and how that differs, where it does."""
+    """Return a table of the groups, then for each family of metrics its results and their differences, if any."""
     tables = [_groups(comparison)]
     for family, metrics in comparison.ends.items():
         columns = ["group", "n", *map(member, metrics)]
@@ -61,7 +61,7 @@ def _groups(comparison: Comparison) -> Table:
 
 
 def _rows(comparison: Comparison, values: Sequence[Sequence[Estimate | None]], first: int) -> list[list[str]]:
-    """With the number of seeds; a value over fewer of them than the group's others says so."""
+    """Return the rows, with the number of seeds; a value over fewer seeds than the group's others is marked."""
     rows = []
     for group, estimates in zip(comparison.groups[first:], values, strict=True):
         most = max((each.n for each in estimates if each), default=0)

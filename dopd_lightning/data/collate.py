@@ -69,7 +69,7 @@ def _pick(column: Any, n: int, name: str, size: int | None = None) -> Any:
 
 
 def _pick_nested(column: Any, n: int, name: str) -> Any:
-    """As :func:`_pick` inside an object, where a list of anything but texts is a list turned inside out."""
+    """Pick one example inside an object, as :func:`_pick`; a list of anything but texts has been transposed."""
     if isinstance(column, list | tuple) and not all(isinstance(value, str) for value in column):
         return [_pick_nested(value, n, name) for value in column]
     return _pick(column, n, name)

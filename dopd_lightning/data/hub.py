@@ -68,7 +68,7 @@ class HubDataset(Dataset[Example]):
         return range(len(self.rows))
 
     def _example(self, row: Mapping[str, Any], where: str) -> object:
-        """What a row holds, in our names; it is checked afterwards."""
+        """Rename a row's columns to the fields of an example; the result is checked afterwards."""
         return rename_columns(row, self.columns, where)
 
 

@@ -120,15 +120,15 @@ class DOPDDataModule(L.LightningDataModule):
         return loader
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """In order; nothing where ``fit`` runs without validation examples."""
+        """Validation examples in order; none if ``fit`` runs without them."""
         return [] if self.sets["val"] is None else self._eval_dataloader("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """In order."""
+        """Test examples in order."""
         return self._eval_dataloader("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """In order."""
+        """Examples to answer in ``stage=predict``, in order."""
         return self._eval_dataloader("predict")
 
     def _eval_dataloader(self, name: str) -> DataLoader[Any]:
@@ -149,7 +149,7 @@ class DOPDDataModule(L.LightningDataModule):
         )
 
     def _place(self) -> tuple[int, int]:
-        """How many processes read the data, and which of them this is."""
+        """Return the number of processes that read the data, and the rank of this one."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def _needed(self, name: str) -> Any:
@@ -173,5 +173,5 @@ def _leave_signals_to_the_run(worker: int) -> None:
 
 
 def _own_generator() -> torch.Generator:
-    """For what a loader draws for its workers: from the global one, each pass would change the next rollouts."""
+    """Return a generator for the loader's worker seeds; drawing from the global one would change the next rollouts."""
     return torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""How an example becomes the text and the tokens in front of a response, with and without privileged information."""
+"""Render examples as prompts, in text and tokens, with and without privileged information."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from dopd_lightning.errors import ConfigError, check_choice, check_range
 SPLITS = ("train", "val", "test")
 
 _MOST_ROUNDS = 200
-"""Of all problems, 4 in 5 are for training: 200 misses in a row mean that there is nothing to find."""
+"""Draws in a row without a problem of this split before giving up: 4 in 5 problems are for training."""
 
 
 def split_of(question: str) -> str:

@@ -1,4 +1,4 @@
-"""How numbers are written: what verifiers read answers with, and checks of hints look for results with."""
+"""Patterns of written numbers, for verifiers that read answers and for checks that look for results in hints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all processes of a run know together; alone, each function gives back what it was given.
+"""Collectives over all ranks; each is the identity in a single process.
 
 Every process has to call each of them, at the same place: one that has nothing to add too, or the others wait.
 """
@@ -19,7 +19,7 @@ _alone = ContextVar("alone", default=False)
 
 
 def number_of_processes() -> int:
-    """How many take part."""
+    """Return the world size."""
     return torch.distributed.get_world_size() if _several() else 1
 
 
@@ -52,7 +52,7 @@ def gathered_objects(value: T) -> list[T]:
 
 
 def first_process(value: T) -> T:
-    """That of the process with rank 0."""
+    """Return the value of rank 0, on every rank."""
     values = [value]
     if _several():
         torch.distributed.broadcast_object_list(values)
@@ -61,7 +61,7 @@ def first_process(value: T) -> T:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Inside, this process does without the others, which need not enter."""
+    """Suspend collectives: inside, this process acts as if it were the only one. Others need not enter."""
     before = _alone.set(True)
     try:
         yield

@@ -10,7 +10,7 @@ import torch
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """Of torch, on the CPU and on ``device``, of numpy and of Python; plain values, as checkpoints hold them."""
+    """Return the random states of torch (CPU and ``device``), numpy and Python, as plain values for a checkpoint."""
     kind, keys, *rest = np.random.get_state(legacy=True)
     state = {
         "torch": torch.get_rng_state(),

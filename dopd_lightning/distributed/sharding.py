@@ -89,13 +89,13 @@ def shard(policy: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def is_sharded(policy: nn.Module) -> bool:
-    """Whether :func:`shard` was called on it."""
+    """Return whether :func:`shard` was called on the model."""
     return isinstance(policy, FSDPModule)
 
 
 @contextmanager
 def gathered(policy: nn.Module) -> Iterator[None]:
-    """Inside, a sharded policy's weights are whole on every process, however often it is called.
+    """Keep a sharded policy's weights gathered on every process, over all calls inside the block.
 
     All processes have to enter. They may then call the policy at different times, or not at all. Inside itself, and for
     a policy that is not sharded, it does nothing.

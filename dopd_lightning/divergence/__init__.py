@@ -1,4 +1,4 @@
-"""How far the student is from a target, token by token, and how the tokens become one loss."""
+"""Divergences of the student from targets, token by token, and their reduction to a loss."""
 
 from dopd_lightning.divergence.dense import divergence
 from dopd_lightning.divergence.fused import Loss, fused_loss

@@ -1,4 +1,4 @@
-"""From hidden states and heads to the loss, without logits of more than a few tokens at a time.
+"""Loss from hidden states and heads, with logits of only a few tokens at a time.
 
 The gradient is computed in the forward pass: every token's weight in the loss is known by then, so a chunk's logits
 serve value and gradient at once, and backward only scales what is there. `dopd_lightning.divergence.chunked` does the

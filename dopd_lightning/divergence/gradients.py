@@ -92,7 +92,7 @@ def top_k_(student: Tensor, ids: Tensor, inside: Tensor, tail_logp: Tensor, how:
 
 
 def one_token_(student: Tensor, ids: Tensor, by_logp: Tensor, out: Tensor) -> None:
-    """From the gradient ``(n,)`` by the log-probability of one token each, ``ids`` ``(n,)``, to that by the logits.
+    """Turn the gradient ``(n,)`` by the log-probability of one token each, ``ids`` ``(n,)``, into that by the logits.
 
     ``out`` ``(n, vocab)`` holds it then; it may be ``student``.
     """

@@ -1,4 +1,4 @@
-"""From a loss per token to one loss."""
+"""Reduction of losses per token to a scalar."""
 
 from __future__ import annotations
 

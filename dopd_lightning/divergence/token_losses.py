@@ -1,4 +1,4 @@
-"""From terms to a loss per token, on logits."""
+"""Loss per token from terms and logits: the plain reference of `fused_loss`."""
 
 from __future__ import annotations
 

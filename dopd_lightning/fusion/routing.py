@@ -27,7 +27,7 @@ MASKED = -1
 
 
 class Regime(IntEnum):
-    """Where a token stands, by its advantage gap and the sources' probabilities of it (`route` has the conditions).
+    """Regime of a token, by its advantage gap and its probabilities under the sources (`route` has the conditions).
 
     - LH: small gap, likely under both sources.
     - LL: small gap, unlikely under both.
@@ -43,7 +43,7 @@ class Regime(IntEnum):
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a token is compared with: means over the batch, and the scales of the two probabilities.
+    """Thresholds of the routing: means over the batch, and the scales of the two probabilities.
 
     Normalising a signal, ``(x - shift) / scale``, moves the signal and its mean alike. So the shifts cancel in every
     comparison, the gap's scale too, and only the scales of the two probabilities matter, where they are added.
@@ -64,7 +64,7 @@ class Thresholds:
 
 
 class Routing(NamedTuple):
-    """What `routing` decided: ``(batch, response)`` regimes, and what tokens were compared with."""
+    """Result of `routing`: regimes ``(batch, response)``, and the thresholds."""
 
     regimes: Tensor
     thresholds: Thresholds

@@ -1,4 +1,4 @@
-"""What is known about each response token before it is supervised."""
+"""Statistics of response tokens under the student and the sources, the input of fusion rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server's answer to a chat request says, or what is wrong with it."""
+"""Reply to a chat request, read from a server's answer, or the reason why it cannot be."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def reply_in(response: Answer, secret: str | None = None) -> Reply:
 
 
 def _tokens(answer: Any) -> Tokens:
-    """As far as the server says; what it says wrongly is not counted."""
+    """Return the token counts that the server reports; malformed ones are not counted."""
     usage = answer.get("usage") if isinstance(answer, dict) else None
     counts = [usage.get(f"{name}_tokens") if isinstance(usage, dict) else None for name in Tokens._fields]
     return Tokens(*(count if type(count) is int and count >= 0 else 0 for count in counts))

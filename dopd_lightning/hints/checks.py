@@ -31,7 +31,7 @@ def too_long(hint: str, example: Example, *, max_words: int) -> Reason | None:
 
 
 def reasons_against(hint: str, example: Example, checks: Iterable[Check]) -> list[Reason]:
-    """What the checks say. A hint that is too long is not looked at further: it could be as long as a book."""
+    """Return the reasons against a hint. One that is too long is not checked further: it could be as long as a book."""
     reasons: list[Reason] = []
     for check in checks:
         reason = check(hint, example)
@@ -45,7 +45,7 @@ def reasons_against(hint: str, example: Example, checks: Iterable[Check]) -> lis
 def checks_for(
     kind: Kind, *, max_words: int | None, language: str | None, allowed_numbers: Collection[float]
 ) -> list[Check]:
-    """What hints of this kind are held to; their length first, on which the time for the others depends.
+    """Return the checks of this kind of hint, the length first, since it bounds the time of the others.
 
     Args:
         kind: says what may be given away, and how long a hint is at most.

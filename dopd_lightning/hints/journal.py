@@ -1,4 +1,4 @@
-"""What a run has done so far, in a file that only ever grows, so that the next run goes on where this one ended."""
+"""Append-only record of a run's work, from which the next run resumes."""
 
 from __future__ import annotations
 

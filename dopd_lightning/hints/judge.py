@@ -10,7 +10,7 @@ _VERDICT = re.compile(r"\W*(?:verdict\W+)?(?P<verdict>(?-i:PASS|FAIL))\b[\s:.*_â
 
 
 def read_verdict(reply: str) -> Reason | None:
-    """What the judge finds wrong, by the last line that begins with ``PASS`` or ``FAIL``.
+    """Return the judge's objection, read from the last line that begins with ``PASS`` or ``FAIL``.
 
     Raises:
         ValueError: if there is no such line, or something is said after ``PASS``, which may take it back.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """What a hint may say.
+    """Kind of hint: the content that it may have.
 
     Attributes:
         name: as in :data:`~dopd_lightning.data.tasks.HINT_KINDS`.
@@ -34,4 +34,4 @@ KINDS = {
         Kind("none", gives_away_answer=False, executes=False, written=False),
     )
 }
-"""By name."""
+"""Kinds of hints by name."""

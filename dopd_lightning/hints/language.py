@@ -1,4 +1,4 @@
-"""Which language a text is in, where that can be told; through py3langid (extra ``privilege``)."""
+"""Language of a text, where it can be detected, by py3langid (extra ``privilege``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHORTEST = 24
 """Bytes of letters below which there is no verdict: five Latin words, or eight Chinese characters."""
 
 _NONE = "zxx"
-"""What ISO 639 calls text without language, such as rows of letters."""
+"""ISO 639 code of text without language, such as rows of letters."""
 
 _SURE, _EXCLUDED = 0.5, 0.05
 """A language is another one if something else is at least this likely, and the one that is meant at most this."""

@@ -20,7 +20,7 @@ from dopd_lightning.hints.stated_numbers import (
 )
 
 COMMON_NUMBERS = (0, 1, 2, 3, 10, 100)
-"""What a hint may say though the question does not: halves and pairs, percents, powers of ten."""
+"""Numbers that a hint may use though the question does not: halves and pairs, percents, powers of ten."""
 
 _LARGEST_IN_WORDS = 12
 """Up to here a number in words only says how many there are ("split it into two parts"); above, it is a result."""
@@ -110,7 +110,7 @@ def _shares(text: str, given: Collection[Fraction]) -> set[Fraction]:
 
 
 def _begins_with(text: str, value: Fraction) -> bool:
-    """Whether the first thing that it says is this number: ``x = 12 dollars``, not ``found by adding 12``."""
+    """Return whether the text begins with this number: ``x = 12 dollars``, not ``found by adding 12``."""
     text = _NAMED.sub("", text.lstrip(_QUOTES))
     match = NUMBER.match(text.replace("\N{MINUS SIGN}", "-"))
     if match is not None:
@@ -154,7 +154,7 @@ def _squeezed(text: str) -> str:
 
 
 def _contains(text: str, wanted: str, at_start: bool = False) -> bool:
-    """As whole words, whatever their case, unless it is a single letter; in formulas, spaces do not matter."""
+    """Search whole words, ignoring case unless the answer is a single letter, and ignoring spaces in formulas."""
     wanted = " ".join(_plain(wanted).split()).strip(" .")
     if not wanted:
         return False

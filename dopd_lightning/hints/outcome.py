@@ -1,4 +1,4 @@
-"""What became of the rows: the files that are left behind, and how many of each there are."""
+"""Results of the pipeline: output files, and the number of rows in each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_ANSWER, NOT_WRITTEN = "no_answer", "not_written"
 
 @dataclass
 class Report:
-    """Of all runs on one journal together.
+    """Totals over all runs on one journal.
 
     Attributes:
         kind: of the hints.
@@ -75,7 +75,7 @@ class Report:
 
 
 def remove_results(folder: Path) -> None:
-    """What a run before has left: while rows are on their way, no file says where they are but the journal."""
+    """Remove the results of an earlier run: while rows are being processed, only the journal tells their state."""
     for name in (REPORT, HINTS, DROPPED):
         (folder / name).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""From rows to hints: write, check, write again, judge; every step in the journal before the next."""
+"""Pipeline from rows to hints: write, check, rewrite, judge; each step is in the journal before the next begins."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ class HintPipeline:
             return row.failed(Failure(str(error), reply.tokens))
 
     def _give(self, row: Row) -> None:
-        """What nobody has to write; the journal need not know of it."""
+        """Fill in hints that need no writer; they need no place in the journal."""
         answer = answer_of(row.example)
         if self.kind == "answer" and answer is None:
             reason = Reason(NO_ANSWER, "the row has no 'answer', and its 'completion' marks none")

@@ -1,4 +1,4 @@
-"""What an example asks, and what its answer is, as texts."""
+"""Question and answer of an example, as texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def question_of(example: Example) -> str:
 
 
 def last_question_of(example: Example) -> str:
-    """What the user said last, whose language a hint should have: a system prompt may have another."""
+    """Return the last user message, whose language a hint should have; a system prompt may be in another."""
     prompt = example["prompt"]
     if isinstance(prompt, str):
         return prompt

@@ -1,4 +1,4 @@
-"""Why a hint is turned down."""
+"""Reasons for rejecting a hint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dopd_lightning.data import Example
 
 
 class Reason(NamedTuple):
-    """What is wrong with a hint.
+    """Reason for rejecting a hint.
 
     Attributes:
         name: for machines, such as ``answer_leaked``.

@@ -42,7 +42,7 @@ class Row:
 
     @property
     def where(self) -> str:
-        """Its name in errors."""
+        """Name of the row in errors."""
         return f"data.train[{self.index}]"
 
     @property
@@ -52,11 +52,11 @@ class Row:
         return None if last is None or last.reasons else last.hint
 
     def is_for_writer(self, attempts: int) -> bool:
-        """Whether another hint is to be written, of so many at most."""
+        """Return whether another hint is needed and attempts are left."""
         return self.failure is None and self.hint is None and len(self.attempts) < attempts
 
     def is_for_judge(self) -> bool:
-        """Whether its hint passed the other checks and was not judged."""
+        """Return whether the hint passed all other checks and is not judged yet."""
         return self.failure is None and self.hint is not None and not self.attempts[-1].judged
 
     # What happens to a row happens by these records, now and when a journal is read again.

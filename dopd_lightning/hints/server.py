@@ -227,7 +227,7 @@ class ServerWriter:
         return Failure(f"after {tries}: {sentence}", tokens)
 
     def _denied(self, error: Denied) -> ConfigError:
-        """What refuses one row like this refuses all."""
+        """Return the error for a refusal that will repeat for every row."""
         if error.status == 404:
             return ConfigError(
                 f"model: {self._base}/{_CHAT} answers 404 for {self._served!r} ({error.text}); is that its name there, "

@@ -127,7 +127,7 @@ def numbers_in(text: str) -> Iterator[Number]:
 
 
 def fractions_in(text: str) -> Iterator[Number]:
-    """What is written as ``3/4``, as one value."""
+    """Return numbers written as fractions such as ``3/4``, each as one value."""
     for match in NUMBER.finditer(text):
         value = value_of(match)
         if match["denominator"] is not None and value is not None:

@@ -1,4 +1,4 @@
-"""What a model is asked, from a Jinja file: one that comes with the package, or a user's own."""
+"""Requests to a model, rendered from a Jinja file of the package or the user's own."""
 
 from __future__ import annotations
 

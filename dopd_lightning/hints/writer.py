@@ -1,4 +1,4 @@
-"""What writes hints: the interface behind which a model in this process and one behind a server stand."""
+"""Interface of writers of hints, for models in this process and behind a server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Tokens(NamedTuple):
-    """What was read and written, as far as the model's side says; tries that came to nothing count too."""
+    """Number of tokens read and written, as far as the model reports them, failed attempts included."""
 
     prompt: int = 0
     completion: int = 0
@@ -19,7 +19,7 @@ class Tokens(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a model wrote.
+    """Reply of a model.
 
     Attributes:
         text: without what it thought before, stripped; never empty.
@@ -53,7 +53,7 @@ class Writer(Protocol):
     """A chat model."""
 
     def settings(self) -> Mapping[str, Any]:
-        """What decides what is written, as plain values: the model and how it samples, not where it runs.
+        """Settings that determine the replies, as plain values: model and sampling, not the place where it runs.
 
         Raises:
             ConfigError: if the model cannot be reached, or does not let us in.
@@ -68,7 +68,7 @@ class Writer(Protocol):
 
 
 def said(text: str) -> str:
-    """What is left of a response after the model's thinking: all, where it did not think; nothing, if it only did."""
+    """Return the response without the model's thinking; nothing if the thinking does not end."""
     if "</think>" in text:
         return text.rpartition("</think>")[2].strip()
     return "" if text.lstrip().startswith("<think>") else text.strip()

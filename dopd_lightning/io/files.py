@@ -103,7 +103,7 @@ def says_what_fails(path: str | os.PathLike[str], what: str, advice: str = ADVIC
 
 
 def _said_by_the_disk(error: Exception) -> str | None:
-    """Why writing failed; None for an error of another kind."""
+    """Return the reason of a failed write, or None for an error of another kind."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     if isinstance(error.__context__, OSError):  # torch's writer raises an error of its own behind the disk's

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SMALL, LARGEST = 1e-4, 2.0**14
-"""Where the scale turns from linear to logarithmic, and where it ends: what is larger is taken for this."""
+"""Value at which the scale turns from linear to logarithmic, and its upper end, to which larger values are clipped."""
 
 LAST, NOT_FINITE = 0xFBFF, 0xFC00
 """The largest number's code, and that of infinities and what is no number: apart also in the first 6 bits."""

@@ -1,4 +1,4 @@
-"""From a step's record to the responses of a map."""
+"""Responses of a map, collected from a step's token record."""
 
 from __future__ import annotations
 

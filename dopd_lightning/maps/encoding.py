@@ -163,7 +163,7 @@ class _Rows:
         return {name: float(np.quantile(row, 0.99)) for name, row in finite.items() if len(row)}
 
     def layer(self, name: str) -> tuple[list[Any], NDArray[np.int32]]:
-        """What to write, and the token ids in it."""
+        """Return the text of a layer, and the token ids in it."""
         match name.split("/", 1):
             case ["texts"]:
                 return [json.dumps(self._texts()).encode()], NONE
@@ -192,7 +192,7 @@ class _Rows:
         return [*which, *_planes(ids), (found >> 8).astype(np.uint8)], ids
 
     def _shares(self) -> Mapping[int, NDArray[np.bool_]]:
-        """For each of `SHARES`, which tokens come with it: those that did not come before."""
+        """Return, for each of `SHARES`, the tokens that it adds to the previous ones."""
         interest = next((self.quantities[name] for name in ("gap", "loss") if name in self.quantities), None)
         order = np.argsort(-np.abs(interest), kind="stable") if interest is not None else np.arange(len(self.ids))
         rank = np.empty(len(order), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""How much of which snapshots a page has room for."""
+"""Selection of snapshots and layers that fit a page's size limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AROUND = 200
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What a page holds.
+    """Contents of a page.
 
     Attributes:
         snapshots: in order of their steps.
@@ -32,7 +32,7 @@ class Contents:
 
 
 def fit(snapshots: Sequence[Encoded], pieces: Mapping[int, bytes], plan: Sequence[Layer], room: int) -> Contents:
-    """As much of the snapshots as fits: fewer layers of each at first, then fewer of them, evenly.
+    """Return as much of the snapshots as fits: first layers are dropped, then snapshots, evenly over time.
 
     Args:
         snapshots: in order of their steps.
@@ -73,7 +73,7 @@ def _attempt(
 
 
 def left_out(snapshots: Sequence[Encoded], plan: Sequence[Layer], kept: int, layers: int) -> Iterator[str]:
-    """What is said of the first layer that is missing about each thing; of what no snapshot has, nothing."""
+    """Return a phrase for the first missing layer of each quantity that a snapshot has."""
     if kept < len(snapshots):
         yield f"only {kept} of {len(snapshots)} steps"
     said = set()

@@ -11,7 +11,7 @@ from dopd_lightning.maps.quantities import Quantity, quantities_of
 from dopd_lightning.maps.snapshot import Snapshot, all_sources
 
 WIDTH = 10.0
-"""Of the picture, in inches of 100 pixels."""
+"""Size of the picture, in inches of 100 pixels."""
 
 PROMPTS = 8
 """The most prompts that are drawn, a panel each."""

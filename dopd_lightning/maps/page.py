@@ -22,7 +22,7 @@ from dopd_lightning.maps.visible import SPACE
 
 SCRIPTS = ("decode.js", "colours.js", "numbers.js", "record.js", "legend.js", "tokens.js", "prompts.js", "page.js")
 STYLES = ("page.css", "map.css", "record.css", "media.css")
-"""In the order in which they need each other."""
+"""Scripts of the page, each after those it depends on."""
 
 SPARE, SCALE = 512, 24
 """Bytes that are kept for a longer notice, and for each number in the index."""
@@ -78,7 +78,7 @@ def _render(title: str, sources: Sequence[str], contents: Contents, limit: int) 
 
 
 def _index(sources: Sequence[str], snapshots: Sequence[Encoded], layers: Sequence[Layer]) -> dict[str, Any]:
-    """What the browser needs to know before it decodes a step."""
+    """Return the index that the browser reads before it decodes a step."""
     scales: dict[str, float] = {}
     for snapshot in snapshots:
         for name, value in snapshot.scales.items():
@@ -113,5 +113,5 @@ def _asset(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """What a Content-Security-Policy calls an inline script or style by."""
+    """Return the hash by which a Content-Security-Policy names an inline script or style."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

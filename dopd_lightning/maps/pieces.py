@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 WORD_START = "▁"
-"""How SentencePiece writes a space."""
+"""Sign that SentencePiece writes for a space."""
 
 
 def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict[int, bytes]:
@@ -38,7 +38,7 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict
 
 
 def _reader(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], bytes]:
-    """How this tokenizer's vocabulary is written: its decoder says so, if it has one."""
+    """Return the reader of this tokenizer's vocabulary entries, chosen by its decoder if it has one."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return _byte_level if hasattr(tokenizer, "byte_decoder") else _sentencepiece(WORD_START)

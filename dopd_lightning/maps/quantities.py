@@ -55,14 +55,14 @@ def quantities_of(sources: Sequence[str]) -> list[Quantity]:
 
 
 def in_record(sources: Sequence[str]) -> list[Quantity]:
-    """In the order of a token's record; the student's probability stands behind those that it is compared with."""
+    """Return quantities in the order of a token's record: the student's probability stands after the sources'."""
     found = _by_kind(sources)
     student, *others = found["probability"]
     return [*found["gap"], *others, student, *found["divergence"], *found["loss"], LOSS_SHARE, *found["entropy"]]
 
 
 def as_colours(sources: Sequence[str]) -> list[Quantity]:
-    """In the order of the list of colours."""
+    """Return the quantities in the order of the page's list of colours."""
     found = _by_kind(sources)
     return [*found["gap"], *found["divergence"], LOSS_SHARE, *found["loss"], *found["entropy"], *found["probability"]]
 

@@ -1,4 +1,4 @@
-"""What a divergence map holds: some responses at one step, token by token, in a file of its own."""
+"""Snapshot of a divergence map: some responses at one step, token by token, in a file of its own."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _response(arrays: Mapping[str, Any], prefix: str, sources: Sequence[str]) ->
 
 
 def _from_text(text: str) -> NDArray[np.uint8]:
-    """Its bytes: NumPy's own strings lose zeros at their end, and a prompt may hold a lone surrogate."""
+    """Return the text's bytes: NumPy's own strings lose trailing zeros, and a prompt may hold a lone surrogate."""
     return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
 
 

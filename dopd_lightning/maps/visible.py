@@ -17,7 +17,7 @@ MARKS_IN_A_ROW = 3
 """More combining marks on one character would run into the lines above and below."""
 
 PLAIN = re.compile(r"[!-~]*")
-"""What needs no second look."""
+"""Characters that are readable as they are."""
 
 BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 """Letters, marks and signs that have no ink: fillers, joiners, variation selectors."""
@@ -68,7 +68,7 @@ def shown(pieces: Sequence[bytes]) -> list[Shown]:
 
 
 def is_text(piece: bytes) -> bool:
-    """Whether the bytes are whole characters."""
+    """Return whether the bytes are whole characters."""
     try:
         piece.decode()
     except UnicodeDecodeError:

@@ -17,7 +17,7 @@ LONGEST_PIECE = 4096
 """Bytes that a page holds of a token."""
 
 PLAIN = re.compile(rb"[ -~]{1,%d}" % LONGEST)
-"""What is shown as it is, but for the signs that stand for spaces: the browser does that."""
+"""Pieces that are shown as they are; signs for spaces are replaced in the browser."""
 
 
 def vocabulary(ids: NDArray[np.int32], pieces: Mapping[int, bytes]) -> str:

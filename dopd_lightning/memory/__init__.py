@@ -1,4 +1,4 @@
-"""What a GPU has to hold, worked out from configs before there is one.
+"""Memory per GPU, computed from configs alone.
 
 Nothing is allocated and nothing measured: models are made of fake tensors, which have shapes and no memory, and what
 autograd keeps of their forward pass is added up. It is what tensors need; the CUDA context, the libraries' workspaces

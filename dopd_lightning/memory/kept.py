@@ -1,4 +1,4 @@
-"""What autograd keeps of a forward pass until the backward pass."""
+"""Memory that autograd keeps from a forward pass to the backward pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:
-    """Of all of them; memory that two share counts twice."""
+    """Return the bytes of all tensors; shared memory counts twice."""
     return sum(tensor.nbytes for tensor in tensors)
 
 
@@ -67,7 +67,7 @@ class Storages:
 
 @contextmanager
 def watching(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[Kept]:
-    """Inside, what autograd comes to keep of the model's forward pass is noted."""
+    """Record the tensors that autograd keeps of the model's forward pass."""
     kept = Kept(model.parameters())
     with ExitStack() as stack:
         for layer in layers:

@@ -19,7 +19,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 
 _STATES_OF_ADAMW = 2
 _LAYERS_GATHERED = 2
-"""Of a sharded policy: the one that computes, and the next one, on its way."""
+"""Layers of a sharded policy that are whole at once: the one that computes, and the next one, being gathered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Memory:
 
     @property
     def always(self) -> int:
-        """What stays from step to step."""
+        """Bytes that stay from step to step."""
         return self.student + self.gradients + self.optimizer + sum(self.sources.values()) + self.buckets
 
     @property
@@ -71,7 +71,7 @@ class Memory:
 
     @property
     def step(self) -> int:
-        """From the forward passes to the end of the backward pass."""
+        """Bytes between the forward passes and the end of the backward pass."""
         of_loss = self.states + self.loss + self.head_gradient
         return self.always + self.gathered_to_score + self.kept + self.in_flight + of_loss
 

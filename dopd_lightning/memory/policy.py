@@ -18,14 +18,14 @@ from dopd_lightning.scores.views import View, response_states
 
 
 def number_of_parameters(config: PreTrainedConfig) -> int:
-    """Of the causal language model with this config; tied weights count once."""
+    """Return the number of parameters of a causal language model with this config; tied weights count once."""
     with FakeTensorMode():
         return sum(weight.numel() for weight in causal_lm(config, torch.float32).parameters())
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What policies read and write: rows, tokens before and in the response, and whether autocast is on."""
+    """Input and output sizes of policies: rows, tokens of prompt and response, and whether autocast is on."""
 
     rows: int
     prompt: int
@@ -42,7 +42,7 @@ class Batch:
         return View(inputs, self.response)
 
     def autocast(self) -> torch.autocast:
-        """As Lightning's: without a cache, so that a weight is cast as often as it is used."""
+        """Autocast as Lightning uses it, without a cache: a weight is cast each time it is used."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self.mixed, cache_enabled=False)
 
 
@@ -115,7 +115,7 @@ def _layers_of(model: PreTrainedModel) -> list[nn.Module]:
 
 
 def _cache_of(model: PreTrainedModel, view: View) -> int:
-    """Of all layers after the whole sequence, and of the largest again."""
+    """Return the bytes of the cache of all layers after the whole sequence, plus those of the largest layer again."""
     output = model(**view.inputs, use_cache=True, logits_to_keep=1)
     layers = getattr(output.past_key_values, "layers", [])
     sizes = [bytes_of(part for part in vars(layer).values() if isinstance(part, Tensor)) for layer in layers]

@@ -1,4 +1,4 @@
-"""What is done to a policy so that it only ever answers or scores."""
+"""Freezing of policies that only answer or score."""
 
 from __future__ import annotations
 

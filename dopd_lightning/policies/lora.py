@@ -117,7 +117,7 @@ def merged(policy: PreTrainedModel) -> PreTrainedModel:
 
 
 def has_adapters(policy: PreTrainedModel) -> bool:
-    """Whether some of peft's are in the model."""
+    """Return whether the model has peft adapters."""
     return bool(getattr(policy, "peft_config", None))
 
 

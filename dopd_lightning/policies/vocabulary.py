@@ -1,4 +1,4 @@
-"""Whether policies speak the same tokens, and how many of them are real.
+"""Checks that policies share a vocabulary, and its number of real tokens.
 
 Models of one family share a tokenizer but may pad their vocabulary to different sizes (Qwen: 151,936 and 152,064):
 padding is no token, so divergences are computed over the real ones. Two different tokenizers are refused: ids would

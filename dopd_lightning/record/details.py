@@ -1,4 +1,4 @@
-"""What takes work to know of a token: exact divergences to both sources, and what policies would rather have said."""
+"""Details of tokens that take extra work: exact divergences to each source, and each policy's likeliest tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def token_details(
     rollouts: Sequence[int],
     alternatives: int,
 ) -> TokenDetails:
-    """Of some of a batch's rollouts, from the scores of all.
+    """Compute the details of some rollouts from the scores of the batch.
 
     Args:
         student, sources: scores of the batch, the sources' by role.

@@ -27,7 +27,7 @@ from dopd_lightning.record.names import (
 
 
 class RegimeCounts(Metric):
-    """How many response tokens fell into each regime, over a whole run. Each process holds the counts of all."""
+    """Number of response tokens in each regime over a whole run. Each process holds the counts of all."""
 
     full_state_update = False
     counts: Tensor
@@ -69,7 +69,7 @@ class Accuracy(Metric):
         self.total += 1
 
     def compute(self) -> Tensor:
-        """In [0, 1]."""
+        """Return the accuracy, in [0, 1]."""
         return self.right.float() / self.total
 
 
@@ -126,7 +126,7 @@ _THRESHOLDS = ("gap", "teacher_prob", "reference_prob")
 
 
 def _of_tokens(record: TokenRecord) -> dict[str, Tensor]:
-    """What is averaged over response tokens, by name; each ``(batch, response)``."""
+    """Return the quantities that are averaged over response tokens, by name; each ``(batch, response)``."""
     values: dict[str, Tensor] = {}
     for policy, logp in record.logp.items():
         values[logp_name(policy)] = logp

@@ -18,7 +18,7 @@ class Likeliest(NamedTuple):
 
 @dataclass(frozen=True)
 class TokenDetails:
-    """What takes work to know, and is known of some rollouts, where somebody asked (``DOPDModule.detail_next``).
+    """Details of some rollouts that take extra work, computed on request (``DOPDModule.detail_next``).
 
     Attributes:
         rollouts: rows of the record that it is known of.

@@ -1,4 +1,4 @@
-"""Where responses come from: the student (on-policy), the teacher, the data, or a mixture; and what writes them."""
+"""Rollouts: responses of the student (on-policy), the teacher or the data, and the engines that write them."""
 
 from dopd_lightning.rollout.dataset import DatasetRollout
 from dopd_lightning.rollout.engine import Engine, Sampling, Written

@@ -99,7 +99,7 @@ def _named(ids: Iterable[int], tokenizer: PreTrainedTokenizerBase) -> str:
 
 @contextmanager
 def ends_named(student: PreTrainedModel, ids: Sequence[int]) -> Iterator[None]:
-    """Inside, the generation config names these ends, so that what is saved stops where responses stopped."""
+    """Put these end tokens into the generation config, so that a student saved inside stops at them."""
     own = student.generation_config
     if own is None:
         yield

@@ -1,4 +1,4 @@
-"""What writes responses: the interface behind which transformers' generation and others stand."""
+"""Interface of engines, which write responses: transformers' generation, vLLM, and others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dopd_lightning.errors import check_range
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a policy writes.
+    """Sampling settings.
 
     Args:
         max_new_tokens: length limit of a response, the end-of-sequence token included.
@@ -38,7 +38,7 @@ class Sampling:
 
 
 class Written(NamedTuple):
-    """What an engine wrote.
+    """Responses of an engine.
 
     Attributes:
         ids: tokens of each response, up to and including the first end-of-sequence token, or ``max_new_tokens`` of
@@ -52,7 +52,7 @@ class Written(NamedTuple):
 
 
 class Engine(Protocol):
-    """What writes the student's responses.
+    """Engine that writes the student's responses.
 
     Attributes:
         positions: the most tokens that a prompt and its response may have together, where the engine has a limit of

@@ -33,7 +33,7 @@ class RolloutRequest:
 
 
 class Rollout(Protocol):
-    """Where responses come from.
+    """Origin of a batch's responses.
 
     Attributes:
         samples_per_prompt: responses to each prompt, next to each other in what a call returns.

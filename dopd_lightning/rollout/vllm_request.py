@@ -1,4 +1,4 @@
-"""What vLLM is asked, over HTTP and in this process alike, and whether it answered that."""
+"""Requests to vLLM, over HTTP and in this process alike, and checks of its answers."""
 
 from __future__ import annotations
 

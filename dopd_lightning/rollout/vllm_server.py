@@ -72,7 +72,7 @@ class VLLMServerEngine:
 
     @cached_property
     def _served(self) -> _Served:
-        """What the server says it has; asked once."""
+        """Model and limits that the server reports; asked once."""
         with self._client() as ask:
             try:
                 models = ask("GET", "/v1/models")

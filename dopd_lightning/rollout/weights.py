@@ -85,6 +85,6 @@ def rank() -> int:
 
 
 def processes() -> int:
-    """How many there are."""
+    """Return the number of processes."""
     there = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if there else 1

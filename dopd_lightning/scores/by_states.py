@@ -15,7 +15,7 @@ from dopd_lightning.scores.workspace import LOSS_MEMORY, Workspace
 
 
 class StateScores:
-    """What a policy makes of each response token, computed when first asked for and kept.
+    """Scores of a policy from hidden states and its head, computed when first asked for and kept.
 
     Logits are made a few tokens at a time, and thrown away. Nothing here has a gradient but ``graph``.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 EXCLUDED = -1e30
-"""In place of a logit: its probability is exactly 0, and a product with that is 0, which for -inf it is not."""
+"""Logit of an excluded token: its probability is exactly 0 and products with it are 0, where -inf would give NaN."""
 
 LOG_PROB_FLOOR = -1e4
 """Lowest log-probability. An outcome that a policy excludes (logit -inf) then costs much but finitely, and the

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 COPIED_ROWS = 16384
-"""Of the weights, at once, where products need them in another dtype."""
+"""Rows of the weights that are cast at once, where products need another dtype."""
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """What turns hidden states into logits.
+    """Output head: maps hidden states to logits.
 
     Products are accumulated in float32 or better and stay in it, whatever the dtype of weights and states: rounding
     logits to bfloat16 would cost them all but three digits.
@@ -80,7 +80,7 @@ class Head:
 
 @dataclass(frozen=True, eq=False)
 class HeadGradient:
-    """Where gradients are summed, float32 or better; None for what needs none.
+    """Accumulators of gradients, float32 or better; None where no gradient is needed.
 
     Attributes:
         states: ``(tokens, width)``.

@@ -29,7 +29,7 @@ def head_of(policy: PreTrainedModel, vocabulary_size: int) -> Head | None:
 
 @torch.no_grad()
 def is_read_right(head: Head, policy: PreTrainedModel) -> bool:
-    """Whether the head makes of hidden states what the policy itself makes of them, tried on two tokens.
+    """Check on two probe tokens that the head reproduces the policy's logits.
 
     The second one's states are made so large that its logits reach 100: a softcap that a config has under another name
     would not show in the small logits of a new model, and would come to matter as it learns.

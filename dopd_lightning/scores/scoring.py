@@ -1,4 +1,4 @@
-"""From policies and views to scores."""
+"""Scores from policies and views."""
 
 from __future__ import annotations
 

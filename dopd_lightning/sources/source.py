@@ -90,7 +90,7 @@ class Source(nn.Module, ABC):
 
     @property
     def averages(self) -> Sequence[Tensor]:
-        """Its weights that move by small steps, for which a low precision would not do."""
+        """Weights that move by small steps, which a low precision would round away."""
         return []
 
     @property

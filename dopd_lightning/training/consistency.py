@@ -1,4 +1,4 @@
-"""Whether the parts of a run fit together: what can be known to fail before the first step."""
+"""Checks that the parts of a run fit together, made before the first step."""
 
 from __future__ import annotations
 

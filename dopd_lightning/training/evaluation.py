@@ -64,7 +64,7 @@ class Evaluation:
 
     @contextmanager
     def by(self, name: str) -> Iterator[None]:
-        """Inside, this policy answers: ``student``, or a source.
+        """Let another policy answer inside the block: ``student``, or a source.
 
         Raises:
             ConfigError: if there is no such source, or it is made of several policies.

@@ -303,7 +303,7 @@ class DOPDModule(L.LightningModule):
         return self._evaluation.answer(examples, synchronise=self._trainer is None)
 
     def answering_as(self, role: str) -> AbstractContextManager[None]:
-        """Inside, validation and testing are of this policy: ``student``, or a source that is one policy.
+        """Validate and test another policy inside the block: ``student``, or a source that is one policy.
 
         Raises:
             ConfigError: if there is no such source, or it is made of several policies.

@@ -1,4 +1,4 @@
-"""From responses behind prompts to a loss, and to the record of its tokens."""
+"""Loss and token record from responses and the views of each policy."""
 
 from __future__ import annotations
 

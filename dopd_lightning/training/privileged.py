@@ -1,4 +1,4 @@
-"""Who sees privileged text."""
+"""Access of policies to privileged text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dopd_lightning.errors import check_range
 
 @dataclass(frozen=True, kw_only=True)
 class PrivilegedAccess:
-    """Which policy sees privileged text: the probability, for each example, that it does.
+    """Probability, for each example, that a policy sees privileged text.
 
     The paper's method shows it to both sources and never to the student. Other values are its ablations (Fig. 3,
     Table 8), and training on completions with the student shown some of the hints.

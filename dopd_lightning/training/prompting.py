@@ -59,7 +59,7 @@ class Prompting:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Inside, what is drawn for further sources is drawn again outside."""
+        """Restore the generator of further sources at the end of the block."""
         before = self.random_state
         try:
             yield

@@ -60,7 +60,7 @@ class HeldOut(ConfigurableTask):
         return prompt_format.select(problems, load_tokenizer(student), "data.test")
 
     def download(self, *_, **__):
-        """What the harness shows and logs; a problem itself stays as it is, for its verifier."""
+        """Return the fields that the harness shows and logs; the problem itself is kept for its verifier."""
         rows = [
             {
                 "index": index,

@@ -1,4 +1,4 @@
-"""What counts as the same end of two runs."""
+"""Comparison of the ends of two runs."""
 
 from __future__ import annotations
 

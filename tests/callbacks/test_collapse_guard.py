@@ -1,4 +1,4 @@
-"""What goes wrong is put into the module's metrics; what the guard then says and does is looked at."""
+"""The guard's warnings and stops, on runs whose metrics tell of a collapse."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ WHOLE, LAST = 1, 4
 
 
 def records(path):
-    """What W&B wrote: LevelDB's log format, with a header of 7 bytes and blocks of 32 KiB."""
+    """Records that W&B wrote, in LevelDB's log format: a header of 7 bytes and blocks of 32 KiB."""
     data, at, block, whole = path.read_bytes(), 7, 2**15, b""
     while at < len(data):
         if block - at % block < 7:  # no room for a header: padding
@@ -47,7 +47,7 @@ def records(path):
 
 
 def history(path):
-    """What was logged: by name, the values in order; of nested ones, the dicts."""
+    """Logged values in order, by name; of nested ones, the dicts."""
     found = defaultdict(list)
     for record in records(path):
         if record.WhichOneof("record_type") == "history":

@@ -1,4 +1,4 @@
-"""When it saves, and what stays. (That runs go on exactly: tests/distributed and tests/cli/test_resume.py.)"""
+"""Times of saving, and files that stay. (Exact resuming: tests/distributed and tests/cli/test_resume.py.)"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from dopd_lightning.training.module import DOPDModule
 
 @pytest.fixture(params=[1, 2])
 def metrics(request, make_policy, tokenizer, tmp_path, monkeypatch):
-    """What is logged of one step of 10 s, of which writing 12 tokens took 4; or of two such micro-batches in one."""
+    """Metrics of one step of 10 s, of which writing 12 tokens took 4; or of two such micro-batches in one."""
     clock = iter([100.0, 110.0, 150.0, 160.0])
     monkeypatch.setattr(speed, "_now", lambda device: next(clock))
     rollout = StudentRollout(max_new_tokens=3, samples_per_prompt=4)

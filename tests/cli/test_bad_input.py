@@ -1,4 +1,4 @@
-"""What cannot work is said in a sentence: where it is, what was found, what would be right; before models load.
+"""Errors for bad input: one sentence with the place, the value found and what would be right, before models load.
 
 The inputs are in `bad_inputs.txt`, one a line.
 """
@@ -182,8 +182,8 @@ def test_an_unknown_choice_or_key_on_the_command_line(monkeypatch, capsys, overr
         ("fusion=null", "fusion: null is not one of confidence, data, dopd"),
         (
             "+experiment=study/table1",
-            "experiment: 'study/table1' is an experiment of the study, whose configurations are no part of the package; "
-            "in a checkout of dopd-lightning, add --config-dir study/conf, or run python -m study table1",
+            "experiment: 'study/table1' is an experiment of the study, whose configurations are no part of the "
+            "package; in a checkout of dopd-lightning, add --config-dir study/conf, or run python -m study table1",
         ),
         ("fusion=3", "fusion: 3 is not one of confidence, data, dopd"),
         ("fusion/method=true", "fusion/method: True is not one of "),

@@ -1,4 +1,4 @@
-"""From configuration to objects."""
+"""Objects made from a configuration."""
 
 from __future__ import annotations
 

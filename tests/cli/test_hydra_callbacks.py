@@ -15,7 +15,7 @@ from dopd_lightning.cli.resolvers import register_resolvers
 
 
 class Clock(datetime):
-    """It stands still."""
+    """Clock that stands still."""
 
     @classmethod
     def now(cls, tz=None):

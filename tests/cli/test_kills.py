@@ -53,7 +53,7 @@ def left_alone(models, tmp_path_factory) -> LeftAlone:
 
 
 def go_on(arguments: list[str], name: str, left_alone: LeftAlone) -> Ended:
-    """To the end, which is that of the run that was left alone."""
+    """Run to the end, and compare it with that of the run that was left alone."""
     end = attempt(name, 59)
     ended = run([*arguments, f"name={name}", "ckpt_path=auto", f"paths.output_dir={end}"])
     assert ended.returncode == 0, ended.stderr

@@ -39,7 +39,7 @@ def on_two_processes(*arguments):
 
 
 def summaries(folder):
-    """Of each job of a sweep, in order: what was overridden, and its summary."""
+    """Overrides and summary of each job of a sweep, in order."""
     jobs = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
     return [
         (OmegaConf.load(job / ".hydra" / "overrides.yaml"), json.loads((job / "summary.json").read_text()))

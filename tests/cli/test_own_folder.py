@@ -1,4 +1,4 @@
-"""Who may work in a folder, and what is removed from it."""
+"""Lock of a run's folder, and the files removed from it."""
 
 from __future__ import annotations
 

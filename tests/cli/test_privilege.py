@@ -167,7 +167,7 @@ def _send_when(server, requests, number):
 
 
 def test_a_command_that_is_stopped_says_so_and_no_more(chat_server, lines, tmp_path):
-    """As a user, or SLURM, does it."""
+    """The signal is that of a user or of SLURM."""
     chat_server.reply = lambda message, n: HINT if n == 1 else {"content": HINT, "pause": 60}
     command = [sys.executable, "-m", "dopd_lightning", "stage=privilege", f"data.train.path={lines}"]
     command += [f"privilege.writer.url={chat_server.url}", "privilege.writer.concurrency=2", "paths.output_dir=out"]

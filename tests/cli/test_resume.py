@@ -38,7 +38,7 @@ KEEP = "callbacks.checkpoint.keep=99"
 
 
 def ckpt_path(run: Path, step: int) -> str:
-    """As an override; Hydra takes a value with an equals sign in quotes."""
+    """Override of the checkpoint; Hydra takes a value with an equals sign in quotes."""
     return f"ckpt_path='{run}/checkpoints/step={step}.ckpt'"
 
 
@@ -53,7 +53,7 @@ def ckpt_path(run: Path, step: int) -> str:
     ids=str,
 )
 def test_from_any_step_it_ends_like_one_that_never_stopped(fitted, settings, steps):
-    """By default; at the end of an epoch, and beside it; after a validation; with an end by steps."""
+    """The default; at the end of an epoch, and beside it; after a validation; with an end by steps."""
     whole = fitted("whole", KEEP, *settings)
     for step in steps:
         resumed = fitted(f"from_{step}", ckpt_path(whole, step), *settings)
@@ -91,7 +91,7 @@ def test_the_command_that_the_readme_shows_saves_and_exports(configured, models,
 
 
 def test_a_checkpoint_of_before_values_were_resolved_is_gone_on_from(fitted, configured, arguments):
-    """As runs saved it up to version 0.1."""
+    """Runs saved it so up to version 0.1."""
     whole = fitted("whole", KEEP)
     path = whole / "checkpoints" / "step=7.ckpt"
     checkpoint = torch.load(path, weights_only=True)

@@ -49,7 +49,7 @@ def page(browser, address):
 
 
 def dots(page):
-    """What the pointer can be on: larger than what is seen."""
+    """Areas for the pointer, larger than the visible dots."""
     return page.locator('.chart path[aria-roledescription=point][opacity="0"]')
 
 

@@ -1,4 +1,4 @@
-"""Which settings set runs apart, and by which names and values."""
+"""Settings in which runs differ, with their names and values."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=http://x.test/a onerror=al
 
 
 class Page(HTMLParser):
-    """What a browser makes of it: elements with their attributes, and the text inside each."""
+    """Page as a browser parses it: elements with their attributes, and the text inside each."""
 
     def __init__(self, text):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is read of a run's folder, and what is said of one that is incomplete or broken."""
+"""Contents read from a run's folder, and errors for one that is incomplete or broken."""
 
 from __future__ import annotations
 

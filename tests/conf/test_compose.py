@@ -47,7 +47,7 @@ BESIDE = (
 
 
 def needs(choice, models, lines, folder):
-    """What a choice takes besides itself so that its objects can be made here: its names, and less of everything."""
+    """Overrides with which a choice's objects can be made here: names of models and files, and less of everything."""
     if choice.startswith("experiment/paper/"):
         names = [f"student.name={models}/student", f"teacher.name={models}/teacher"]
         return [
@@ -216,7 +216,7 @@ def defaults_of(node):
 
 @pytest.mark.parametrize(("file", "where", "node"), OURS)
 def test_no_default_is_written_twice(file, where, node):
-    """But for what a file or node is called after, and for ``null`` where it means that a set is not there."""
+    """Exempt are names of files and nodes, and ``null`` where it means that a set is not there."""
     called_after, may_be_absent = (file, where.rpartition(".")[2]), ("path", "split", "val", "test", "predict")
     defaults = defaults_of(node)
     for key, value in node.items():

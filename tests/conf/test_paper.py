@@ -69,7 +69,7 @@ CHAT_TEMPLATE = (
     "{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
     "{% endif %}"
 )
-"""What Qwen3's does with a chat of plain messages."""
+"""Part of Qwen3's template that renders a chat of plain messages."""
 
 
 def composed(pair: tuple[str, str], *overrides: str) -> DictConfig:

@@ -21,7 +21,7 @@ GROUPS = ["student", "teacher", "reference", "fusion", "rollout", "engine", "dat
 
 
 def keys(node, where=()):
-    """Where a mapping has its values, as tuples of keys."""
+    """Return the paths of a mapping's values, as tuples of keys."""
     if not isinstance(node, dict) or "params" in where:
         return {where}
     return {path for name, child in node.items() if name != "defaults" for path in keys(child, (*where, name))}

@@ -56,7 +56,7 @@ SKYWORK_CODE: list[dict[str, Any]] = [
 ]
 
 SETS = {"rar_science": RAR_SCIENCE, "dapo_math": DAPO_MATH, "skywork_code": SKYWORK_CODE}
-"""By the name of their ``data=``."""
+"""Rows by the name of their ``data=``."""
 
 
 def write(rows: list[dict[str, Any]], path: Path) -> str:

@@ -66,7 +66,7 @@ def test_a_single_example_is_a_batch_of_one(prompt: Any) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_chats_that_default_collate_turned_inside_out_are_turned_back(size: int) -> None:
-    """As many messages as examples is the case in which the two directions are easily mixed up."""
+    """The two directions are easily confused with as many messages as examples."""
     batch = [
         {
             "prompt": [{"role": "system", "content": f"s{n}"}, {"role": "user", "content": f"u{n}"}],

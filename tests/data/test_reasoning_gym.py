@@ -39,7 +39,7 @@ def test_every_example_is_of_its_split_whatever_the_seed(task: str, split: str) 
 
 
 def test_small_splits_share_no_problem() -> None:
-    """With 90 sums of two digits there is hardly a way to miss a leak."""
+    """There are only 90 sums of two digits, so that a leak would show."""
     params = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
     train, val, test = (
         set(questions(ReasoningGymDataset("chain_sum", size, split, seed=seed, params=params)))
@@ -58,7 +58,7 @@ def test_held_out_problems_are_all_different(split: str) -> None:
 
 
 def test_held_out_problems_as_they_come_are_distributed_as_in_training() -> None:
-    """Of pairs up to 40, few are for testing, and the generator makes those of divisor 1 less often than there are."""
+    """Few pairs up to 40 are for testing, and the generator makes those of divisor 1 too seldom."""
 
     def share_of_1(size: int, split: str, **settings: Any) -> float:
         found = examples("gcd", size, split, params={"min_value": 2, "max_value": 40}, **settings)

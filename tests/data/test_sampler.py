@@ -17,7 +17,7 @@ def batches(sampler: TrainingSampler, batch_size: int, number: int | None = None
 
 
 def together(samplers: list[TrainingSampler], batch_size: int) -> list[set[int]]:
-    """What all processes read in each step of an epoch."""
+    """Examples that all processes read in each step of an epoch."""
     return [set().union(*shares) for shares in zip(*(batches(each, batch_size) for each in samplers), strict=True)]
 
 

@@ -55,7 +55,7 @@ def _own_row(rank: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What each of the two processes returned."""
+    """Results of each of the two processes."""
     folder = tmp_path_factory.mktemp("processes")
     torch.multiprocessing.spawn(_own_row, args=(str(folder),), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]

@@ -1,4 +1,4 @@
-"""What one process alone knows ends all of them, each with the same sentence, instead of leaving the others waiting."""
+"""An error known to one process ends all of them with the same sentence, instead of leaving the others waiting."""
 
 from __future__ import annotations
 

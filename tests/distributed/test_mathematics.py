@@ -16,7 +16,7 @@ from tests.distributed.training import Case, evaluate, examples, gathers_in_gene
 BATCHES = [examples(16)[start : start + 4] for start in range(0, 16, 4)]
 STRATEGIES = ["ddp", "fsdp"]
 TOLERANCE = 2e-5
-"""Of float32 weights and losses after four steps: sums are taken in another order."""
+"""Tolerance of float32 weights and losses after four steps, since sums are taken in another order."""
 
 
 def alone(case: Case) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def test_loss_routing_metrics_and_student_are_those_of_one_process(reference):
 
 @pytest.mark.parametrize("teacher", ["ensemble", "by_domain"])
 def test_three_teachers_teach_as_in_one_process(teacher):
-    """By domain, a process may have no row of one, or none at all: it calls its teacher all the same."""
+    """A process without a row of some domain, or of any, still calls that domain's teacher."""
     rows = examples(12)
     first = [[rows[0], rows[3], rows[6]], [rows[1], rows[4]], [rows[2]]]
     second = [[rows[1]], [], [rows[0], rows[7]]]
@@ -140,7 +140,7 @@ def test_processes_sample_each_its_own(strategy, rollout):
 
 @pytest.mark.parametrize("reference", ["student", "snapshot", "ema"])
 def test_adapters_learn_the_same(models, reference):
-    """Of an average, the base is a copy under FSDP2 and shared elsewhere."""
+    """The base of an average is a copy under FSDP2 and shared elsewhere."""
     case = Case(batches=BATCHES, base=str(models / "student"), reference=reference)
     expected = alone(case)
     for strategy in STRATEGIES:
@@ -173,7 +173,7 @@ def test_generation_gathers_each_weight_once_however_many_tokens_it_writes():
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_accuracy_counts_each_problem_once(strategy):
-    """Of five problems, two processes take three and two; the verifier of the case likes even answers: 2, 4 and 6."""
+    """Two processes take three and two of five problems; the case's verifier accepts even answers: 2, 4 and 6."""
     assert together(2, evaluate, Case(strategy=strategy)) == [pytest.approx(0.6)] * 2
 
 

@@ -1,4 +1,4 @@
-"""What was drawn after a state was taken is drawn again after it was set."""
+"""Draws repeat after a random state is restored."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def _of_steps(metrics: dict[str, float]) -> dict[str, float]:
 
 ONE = [(1, "auto", *kind) for kind in KINDS]
 TWO = [(2, strategy, *kind) for strategy in ("ddp", "fsdp") for kind in (("mixed", "student"), ("student", "ema"))]
-"""Of two processes, the one that decides together who writes, and the one with weights besides."""
+"""Cases of two processes: one in which they decide together who writes, and one with weights besides the student's."""
 
 
 @pytest.mark.parametrize(("processes", "strategy", "rollout", "reference"), [*ONE, *TWO])

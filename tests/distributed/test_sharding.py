@@ -1,4 +1,4 @@
-"""What cannot be sharded is said; what is not sharded is left alone. Real shards are tested in tests/distributed."""
+"""Errors for models that cannot be sharded; others are left alone. (Real shards: tests/distributed.)"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Crash(Exception):
 
 
 def together(processes: int, work: Callable[..., Any], *args: Any) -> list[Any]:
-    """What ``work(*args)`` returned in each of several processes, by rank.
+    """Return the results of ``work(*args)`` in several processes, by rank.
 
     What crashed is tried once more: a thread of torch 2.13 (``pt_gloo_runloop``) was seen to do so once, on a machine
     that had other work, and a crash says nothing of what is tested. One that comes again is an error.

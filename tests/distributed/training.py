@@ -72,7 +72,7 @@ def adamw(parameters: Any) -> torch.optim.Optimizer:
 
 @dataclass
 class Case:
-    """What is trained, and how.
+    """Settings of a training run.
 
     Attributes:
         batches: of examples, all processes' together; each takes every so-manieth example of them.
@@ -221,7 +221,7 @@ def train_and_go_on(case: Case, steps: Sequence[int], folder: str) -> list[dict[
 
 
 def gathers_in_generation(case: Case, tokens: Sequence[int]) -> list[int]:
-    """How often FSDP2 gathers weights while the student writes this many tokens, after a fit."""
+    """Count how often FSDP2 gathers weights while the student writes this many tokens, after a fit."""
     module, trainer = module_of(case), trainer_of(case)
     trainer.fit(module, DataLoader(list(case.batches), batch_size=None))
     counted, gather = [0], groups.foreach_all_gather

@@ -1,4 +1,4 @@
-"""From terms to a loss per token."""
+"""Losses per token from terms."""
 
 from __future__ import annotations
 

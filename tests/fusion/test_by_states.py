@@ -103,7 +103,7 @@ class Batch:
         return TokenStatistics(self.mask, self.ids, score("student"), sources)
 
     def learn(self, rule: FusionRule, statistics: TokenStatistics) -> tuple[Supervision, list[Tensor]]:
-        """What the rule decides; then loss, loss per token, and gradients by the student's states and weights."""
+        """Return the rule's decisions, loss, loss per token, and gradients by the student's states and weights."""
         supervision = rule(statistics)
         result = loss_of(statistics.student, statistics.sources, supervision.terms)
         gradients = torch.autograd.grad(result.loss, [self.states["student"], self.heads["student"].weight])
@@ -169,7 +169,7 @@ def test_statistics_are_detached():
 
 @pytest.fixture
 def products(monkeypatch):
-    """How often logits of all tokens were made, by head and states."""
+    """Number of times that logits of all tokens were made, by head and states."""
     made: Counter = Counter()
     logits = Head.logits
 

@@ -10,7 +10,7 @@ from dopd_lightning.scores import LogitScores
 
 
 def statistics(student, teacher, owner):
-    """Of tokens with these probabilities of the response token, one rollout of two outcomes."""
+    """Statistics of one rollout over two outcomes, with these probabilities of the response tokens."""
     ids = torch.zeros(1, len(student), dtype=torch.long)
     mask = torch.tensor([[number is not None for number in owner]])
 

@@ -25,7 +25,7 @@ def everything(logps: Tensor) -> Tensor:
 
 
 def thresholds_of(teacher: Tensor, reference: Tensor, **options) -> Thresholds:
-    """As `route` has them: of one rollout's log-probabilities."""
+    """Compute the thresholds as `route` does, of one rollout's log-probabilities."""
     gap = advantage_gap(teacher, reference)
     return thresholds(gap[0], teacher[0].exp(), reference[0].exp(), **options)
 
@@ -151,7 +151,7 @@ class TestNormalize:
     teacher, reference = logp(0.1, 0.9, 0.5), logp(0.2, 0.16, 0.06)
 
     def expected(self, normalize: str) -> list[int]:
-        """By the definition: normalise each signal, average, compare."""
+        """Follow the definition: normalise each signal, average, compare."""
 
         def signal(values: Tensor) -> Tensor:
             values = values[0].double()

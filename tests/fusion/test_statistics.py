@@ -1,4 +1,4 @@
-"""What is known about each token."""
+"""Statistics of each token."""
 
 from __future__ import annotations
 

@@ -38,5 +38,5 @@ class Scripted:
 
 
 def number_in(message):
-    """Which row a message is about."""
+    """Return the number of the row that a message is about."""
     return int(message.split("What is ")[1].split(" +")[0])

@@ -1,4 +1,4 @@
-"""Which checks a kind of hint has to pass, and how long it may be."""
+"""Checks of each kind of hint, and its longest length."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_kind_has_a_language_and_a_length(kind):
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.written], ids=lambda kind: kind.name)
 def test_the_example_that_a_template_gives_passes(kind):
-    """What a model is shown as good, to a question of its own, is what the checks let through."""
+    """A template shows the model one good hint, to a question of its own."""
     folder = Path(kinds.__file__).parent / "templates"
     asked, shown = (folder / f"{kind.name}.jinja").read_text().rsplit('For "', 1)[1].split('" ', 1)
     row = {"prompt": asked, "answer": "78", "completion": "4 + 9 = 13, 13 * 6 = 78"}

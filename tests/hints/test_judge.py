@@ -1,4 +1,4 @@
-"""What the judge says about hints that passed every other check."""
+"""Verdicts on hints that passed every other check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a hint gives away, and what only looks as if it did."""
+"""Leaks of hints, and texts that only look like leaks."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def test_a_long_complaint_is_shortened(chat_server, ask):
 
 @pytest.fixture
 def waits(monkeypatch):
-    """How long was waited, without waiting."""
+    """Record the waits, without waiting."""
     import asyncio
 
     waited, sleep = [], asyncio.sleep
@@ -324,7 +324,7 @@ def test_without_httpx(monkeypatch):
 
 
 def test_the_key_shows_nowhere(chat_server, ask, monkeypatch, caplog):
-    """Not in what is refused, not in failures, not in replies, not in the log, not in settings."""
+    """Refusals, failures, replies, the log and settings are searched."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("A_KEY", KEY)
     echo = ("x" * 265 + f"no such key: Bearer {KEY}").encode()  # where a complaint is cut off, in the middle of the key

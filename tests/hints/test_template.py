@@ -1,4 +1,4 @@
-"""What a model is asked, by templates of the package and of users."""
+"""Requests to a model, from templates of the package and of users."""
 
 from __future__ import annotations
 

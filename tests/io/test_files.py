@@ -19,7 +19,7 @@ from dopd_lightning.training.checkpoints import WholeCheckpointIO
 
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """Inside, no file can grow beyond this many bytes, whoever writes it: the disk's own error, in this process."""
+    """Let no file of this process grow beyond this many bytes, with the disk's own error."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

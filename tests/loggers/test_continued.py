@@ -62,7 +62,7 @@ def attempt(configured, tmp_path, monkeypatch):
 
 
 def rows_of(folder):
-    """Of the CSV file: step and metrics of each row, times apart."""
+    """Rows of the CSV file: step and metrics of each, without times."""
     with (folder / "csv" / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(None not in row and None not in row.values() for row in rows), "each has all columns"
@@ -84,7 +84,7 @@ def wandb_of(*folders):
 
 
 def wait_for_wandb(folder):
-    """Its process closes the file a moment after the run has ended."""
+    """Wait for W&B's process, which closes the file a moment after the run has ended."""
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
     limit = time.monotonic() + 30
     while not any(record.HasField("exit") for record in read_records(path)):
@@ -98,7 +98,7 @@ def tensorboard_of(folder):
 
 
 def cut_the_end_off(folder):
-    """As the file is when W&B's process was killed, too."""
+    """Truncate the file, as it is if W&B's process was killed, too."""
     wait_for_wandb(folder)
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
     whole = [record.history.step.num for record in read_records(path) if record.HasField("history")]

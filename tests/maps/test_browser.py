@@ -1,4 +1,4 @@
-"""What a person sees and does: the page in a real Chromium, from a file."""
+"""The page in a real Chromium, from a file: its appearance, and its keys and clicks."""
 
 from __future__ import annotations
 

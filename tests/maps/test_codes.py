@@ -16,7 +16,7 @@ SHIFT = {"coarse": 10, "finer": 8, "fine": 0}
 
 
 def decoded(value, bits):
-    """By hand: put the digits together, take the middle of what is unknown, and undo the logarithm."""
+    """Decode by hand: put the digits together, take the middle of the unknown range, and undo the logarithm."""
     (code,) = codes(np.array([value], dtype=np.float32))
     (digits,) = [sum(int(digit(np.array([code]), name)[0]) << SHIFT[name] for name in KNOWN[bits])]
     middle = digits + 2 ** (15 - bits) if digits and bits < 16 else digits

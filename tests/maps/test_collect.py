@@ -1,4 +1,4 @@
-"""From the record of a step to a map: each source's numbers are found under its name."""
+"""Maps collected from the record of a step: each source's numbers are under its name."""
 
 from __future__ import annotations
 

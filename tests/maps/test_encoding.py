@@ -1,4 +1,4 @@
-"""What a browser reads of a snapshot is the snapshot. The page's own decoder is tested in test_browser.py."""
+"""Decoding gives the encoded snapshot back. (The page's own decoder: test_browser.py.)"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people see of tokens: everything, and each in its place."""
+"""Every token is visible, each in its place."""
 
 from __future__ import annotations
 

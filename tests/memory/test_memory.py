@@ -1,4 +1,4 @@
-"""What is worked out from configs is what real models of these configs have, on a CPU."""
+"""Memory computed from configs equals that of real models of these configs, on a CPU."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Saved:
 
 
 def padded_view():
-    """With a prompt shorter than the others, so that there has to be a mask."""
+    """View with prompts of unequal length, so that there is a mask."""
     ids = torch.randint(9, (ROWS, PROMPT + RESPONSE))
     mask = torch.ones_like(ids)
     mask[1, :2] = 0

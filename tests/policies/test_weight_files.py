@@ -1,4 +1,4 @@
-"""What a model's files lack is never made up."""
+"""Weights that a model's files lack are never made up."""
 
 from __future__ import annotations
 

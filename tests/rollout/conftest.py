@@ -140,7 +140,7 @@ class StandIn(ThreadingHTTPServer):
 
 
 class StandInLLM:
-    """As much of ``vllm.LLM`` as is used."""
+    """Part of ``vllm.LLM`` that is used."""
 
     def __init__(self, *, model, load_format, skip_tokenizer_init, max_model_len, dtype, **options):
         assert (load_format, skip_tokenizer_init, options["logprobs_mode"]) == ("dummy", True, "raw_logprobs")

@@ -1,4 +1,4 @@
-"""Which tokens end a response, of a student and a teacher that may end theirs otherwise."""
+"""Tokens that end a response, for a student and a teacher that may end theirs otherwise."""
 
 from __future__ import annotations
 

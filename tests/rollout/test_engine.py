@@ -52,7 +52,7 @@ def engine(request, make_served_policy, stand_in, tmp_path):
 
 @pytest.fixture
 def write(engine, tokenizer):
-    """What the engine writes for a policy that it was synchronised with."""
+    """Responses that the engine writes for a policy after synchronising."""
 
     def call(policy, prompts=PROMPTS, sampling=GREEDY, synchronise=True, **options):
         if synchronise:

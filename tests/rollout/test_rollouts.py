@@ -1,4 +1,4 @@
-"""Who writes the responses, and to which prompt."""
+"""Writers of responses, and the prompts that they see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is vLLM's own about a vLLM in the process; what it writes is tested with all engines."""
+"""Behaviour of the vLLM engine in this process; responses are tested with all engines."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def servers(stand_in, make_policy):
 
 @pytest.fixture(scope="module")
 def found(servers, make_policy, tmp_path_factory):
-    """What each of the two processes got in each case."""
+    """Results of each of the two processes in each case."""
     folder = tmp_path_factory.mktemp("processes")
     make_policy(0).save_pretrained(folder / "student")
     urls = {case: server.url for case, server in servers.items()}

@@ -295,7 +295,7 @@ def fit(tmp_path):
 
 
 def events(server):
-    """What was asked, the few tokens that follow the weights left out."""
+    """Requests, without the short one that follows new weights."""
     names = {"/collective_rpc": "weights", "/v1/completions": "responses"}
     asked = [(names[path], body) for path, body in server.requests if path in names and body is not None]
     return [name for name, body in asked if body.get("prompt") != PROBE]

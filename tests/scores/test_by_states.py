@@ -1,4 +1,4 @@
-"""What scores say is what the whole distribution says, whenever it is asked for, and however much memory there is."""
+"""Scores equal those of the whole distribution, in any order of calls and with any memory limit."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_logits_of_some_tokens(fields):
 
 @pytest.mark.parametrize("fields", HEADS.values(), ids=HEADS)
 def test_gradients_are_autograds(fields):
-    """Of seven tokens, four take part, in two chunks."""
+    """Four of seven tokens take part, in two chunks."""
     head, states = make(**fields), normal(7, WIDTH, seed=2).requires_grad_()
     found = zeros_for(head, 7)
     by_logits = normal(4, VOCABULARY, seed=3)

@@ -75,7 +75,7 @@ def make(make_policy, **fields: Any) -> PreTrainedModel:
 
 @torch.no_grad()
 def states_and_logits(policy: PreTrainedModel) -> tuple[Tensor, Tensor]:
-    """What the head receives, and what the model says, for some tokens."""
+    """Return the head's input and the model's logits for some tokens."""
     received = []
     handle = policy.get_output_embeddings().register_forward_hook(lambda _, args, out: received.append(args[0]))
     logits = policy(input_ids=IDS).logits[0]
@@ -146,7 +146,7 @@ def test_a_small_difference_is_noticed_too(make_policy, tokenizer, dtype, scale)
 
 
 class Adapted(nn.Linear):
-    """As adapters are: the weights of the layer, and something on top."""
+    """Layer with an adapter: its own weights, and something on top."""
 
     def forward(self, states: Tensor) -> Tensor:
         return super().forward(states) + states.sum(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""From policies and views to scores: by states where every head can be read, else by logits."""
+"""Scores from policies and views: by states where every head can be read, else by logits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLES = {"teacher": 5, "student": 3}
 
 
 class Adapted(nn.Linear):
-    """Not read, although it does what a linear layer does."""
+    """Layer that cannot be read as a head, although it computes what a linear layer does."""
 
 
 def adapted(policy):
@@ -34,7 +34,7 @@ def adapted(policy):
 
 @pytest.fixture
 def policies(make_policy):
-    """As in training: the student in train mode, and its own reference."""
+    """Policies as in training: the student in train mode, and its own reference."""
     student = make_policy(0).train()
     return {"student": student, "teacher": make_policy(1), "reference": student}
 
@@ -135,7 +135,7 @@ def test_only_the_students_scores_have_a_graph(make, policies):
 
 @pytest.mark.parametrize("readable", [True, False])
 def test_sources_are_scored_in_eval_mode_and_their_modes_restored(make, make_policy, readable):
-    """Of one object in two roles, the student's pass has dropout, and the reference's none."""
+    """One object in two roles: the student's pass has dropout, and the reference's none."""
     policy = make_policy(0, attention_dropout=0.5).train()
     policy.model.layers[0].eval()  # a part that its owner keeps in eval mode
     if not readable:

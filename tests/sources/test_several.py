@@ -51,7 +51,7 @@ def _nothing():
 
 
 def log_probs(policy, temperature=1.0):
-    """Of all response tokens, ``(tokens, vocab)``, each sequence alone."""
+    """Log-probabilities at all response tokens, ``(tokens, vocab)``, each sequence alone."""
     rows = []
     for prompt, ids, mask in zip(PROMPTS, RESPONSES.ids.tolist(), RESPONSES.mask.tolist(), strict=True):
         response = [token for token, real in zip(ids, mask, strict=True) if real]

@@ -1,4 +1,4 @@
-"""What is in a checkpoint, what it may be loaded into, and a run that goes on from one."""
+"""Contents of a checkpoint, loading into other modules, and resuming."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a callback can ask the module: details of the next step's rollouts, and the record of prompts of its own."""
+"""Requests of callbacks: details of the next step's rollouts, and the record of prompts of their own."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_one_without_needs_is_refused(make_module):
 
 
 def test_the_command_of_the_documentation_runs_it(models, lines, tmp_path):
-    """From its own folder and its own configuration, as a process."""
+    """The command runs as a process, from its own folder and with its own configuration."""
     command = [
         *(sys.executable, "-m", "dopd_lightning", "--config-dir", "examples/own_rule/conf", "fusion=running_gap"),
         *(f"student.name={models}/student", f"teacher.name={models}/teacher", f"data.train.path={lines}"),

@@ -38,7 +38,7 @@ def test_a_source_teaches_under_any_name(make_module, make_policy, examples):
 
 
 def test_three_sources_are_one_target(make_module, make_policy, examples):
-    """As an ensemble of the same three, which is one source."""
+    """The expected loss is that of an ensemble of the same three, which is one source."""
     share = {"teacher": 0.5, "maths": 0.3, "code": 0.2}
     others = {"maths": make_policy(2), "code": make_policy(3)}
     named = make_module(fusion=Mixture(weights=share), sources=others).training_step(examples, 0)

@@ -1,4 +1,4 @@
-"""What watches a run never ends it, whatever happens in it; and what it does in all processes stays in step."""
+"""A watching callback never ends a run, whatever happens in it, and stays in step in all processes."""
 
 from __future__ import annotations
 

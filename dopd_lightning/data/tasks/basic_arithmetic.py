@@ -87,7 +87,7 @@ def steps(entry: Entry) -> str:
 
 
 def summary(entry: Entry) -> str:
-    """``In this order: plus, times, minus.``"""
+    """Return the operations in order: ``In this order: plus, times, minus.``"""
     return f"In this order: {', '.join(step.operation[1] for step in _steps(entry))}."
 
 

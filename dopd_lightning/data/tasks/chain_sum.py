@@ -45,7 +45,7 @@ def steps(entry: Entry) -> str:
 
 
 def summary(entry: Entry) -> str:
-    """How many of which operation."""
+    """Return the number of additions and subtractions."""
     operators = [operator for _, operator, _, _ in _chain(entry)]
     return f"Work from left to right: {operators.count('+')} additions and {operators.count('-')} subtractions."
 

@@ -52,7 +52,7 @@ def steps(entry: Entry) -> str:
 
 
 def summary(entry: Entry) -> str:
-    """How many divisions."""
+    """Return the number of divisions."""
     return f"Divide with remainder, {len(_divisions(entry))} times in all."
 
 

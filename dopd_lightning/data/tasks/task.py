@@ -1,4 +1,4 @@
-"""What a task adds to a reasoning-gym generator: worked solutions, and hints of every kind that the paper compares."""
+"""Additions to a reasoning-gym generator: worked solutions, and hints of every kind that the paper compares."""
 
 from __future__ import annotations
 
