@@ -1,4 +1,4 @@
-"""One training or evaluation example, and the check that every dataset runs on what it reads."""
+"""Examples of training and evaluation, and the check that every dataset runs on its rows."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Prompt = str | list[Message]
 
 
 class Example(TypedDict, total=False):
-    """A prompt ``x`` with everything that may come with it. Verifiers may use further keys of their own.
+    """Prompt ``x`` with optional fields. Verifiers may use further keys of their own.
 
     Args:
-        prompt: what the deployed student sees: plain text, or chat messages.
-        privileged: what the teacher and the reference see besides (``p`` in the paper).
+        prompt: input of the deployed student: plain text, or chat messages.
+        privileged: further text for the teacher and the reference (``p`` in the paper).
         answer: the right final answer, for verifiers.
-        completion: a response to learn from directly (``rollout: dataset``): text, or chat messages of several turns.
+        completion: response to learn from directly (``rollout: dataset``): text, or chat messages of several turns.
         entry: the reasoning-gym entry behind the example, for its scorer.
     """
 
@@ -43,7 +43,7 @@ OPTIONAL_FIELDS = ("privileged", "answer", "completion")
 FIELDS = ("prompt", *OPTIONAL_FIELDS)
 
 ANSWERING_ROLES = ("assistant", "model")
-"""Roles of the one who answers: a chat that ends with a message of theirs is answered already."""
+"""Roles of the assistant: a chat that ends with one of these is answered already."""
 
 _PAIRED = ("chosen", "rejected")
 _SEEN_OR_HEARD = ("image", "images", "video", "videos", "audio", "audios")
@@ -52,14 +52,14 @@ _SEEN_OR_HEARD = ("image", "images", "video", "videos", "audio", "audios")
 def check_example(raw: object, where: str) -> Example:
     """Return ``raw`` as an example.
 
-    The answer at the end of a chat becomes the ``completion``, as data for supervised fine-tuning has it.
+    The answer at the end of a chat becomes the ``completion``, as in data for supervised fine-tuning.
 
     Args:
         raw: anything that a file or a dataloader may hold.
-        where: the place named in errors, such as ``train.jsonl, line 7``.
+        where: place for errors, such as ``train.jsonl, line 7``.
 
     Raises:
-        DataError: if it is not an object with a ``prompt``, a field has the wrong type, or holds what no model here
+        DataError: if it is not an object with a ``prompt``, or a field has the wrong type or content that no model here
             reads (pictures, pairs of answers, half a character).
     """
     if not isinstance(raw, Mapping):
@@ -100,13 +100,13 @@ def _check_completion(completion: object, prompt: object, where: str) -> None:
 
 
 def completion_text(example: Example) -> str:
-    """The completion as one text; of several turns, the last answer; empty if there is none."""
+    """Return the completion as one text: the last answer of several turns, empty if there is none."""
     completion = example.get("completion")
     return completion[-1]["content"] if isinstance(completion, list) else completion or ""
 
 
 def _check_meaning(raw: Mapping[str, Any], where: str) -> None:
-    """Refuse fields that would silently be left out of what is learned."""
+    """Refuse fields that training would silently ignore."""
     pair = [name for name in _PAIRED if _is_given(raw.get(name))]
     if "chosen" in pair or (pair and not _is_given(raw.get("completion"))):
         raise DataError(
@@ -125,7 +125,7 @@ def _is_given(value: object) -> bool:
 
 
 def _with_answer_apart(example: Example, where: str) -> Example:
-    """The example with the answer that its chat ends with as completion."""
+    """Move the answer at the end of the chat into the completion."""
     prompt = example["prompt"]
     if isinstance(prompt, str) or prompt[-1]["role"] not in ANSWERING_ROLES:
         return example
@@ -181,7 +181,7 @@ def _types_of(parts: Sequence[object]) -> str:
 
 
 def check_characters(value: object, where: str) -> None:
-    """Refuse halves of characters, which JSON can spell and no tokenizer reads, in any text of ``value``.
+    """Refuse lone surrogates, which JSON can spell and no tokenizer reads, in any text of ``value``.
 
     Raises:
         DataError: naming the first.
@@ -204,7 +204,7 @@ def check_characters(value: object, where: str) -> None:
 
 
 def shortened(value: object) -> str:
-    """Type and value, for an error that says what was found."""
+    """Return type and value, shortened for an error."""
     if value is None:
         return "null"
     text = repr(value[:60] if isinstance(value, str | bytes) else value)
@@ -213,7 +213,7 @@ def shortened(value: object) -> str:
 
 
 def listed(keys: Iterable[object]) -> str:
-    """Keys, for an error that says which were found; of very many, or very long ones, the beginning."""
+    """Return keys for an error; only the first of very many, and the beginning of very long ones."""
     first = [*islice(keys, 21)]
     names = ", ".join(repr(key) if len(str(key)) <= 40 else repr(str(key)[:40])[:-1] + "...'" for key in first[:20])
     return (names + (", …" if len(first) > 20 else "")) or "(none)"
@@ -223,7 +223,7 @@ def check_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
     """Return a renaming ``our field -> their column`` as a plain dict.
 
     Raises:
-        ConfigError: if it is no mapping of that kind, or shows as the prompt what another field is.
+        ConfigError: if it is no such mapping, or uses one column for the prompt and another field.
     """
     if not isinstance(columns, Mapping | None):
         raise ConfigError(f"columns: {columns!r} must map our fields to your columns, as in {{'prompt': 'question'}}")
@@ -237,7 +237,7 @@ def check_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def rename_columns(row: object, columns: Mapping[str, str], where: str) -> object:
-    """Give the columns of a row our names; the others keep theirs, and so does a field that another is taken from.
+    """Rename a row's columns to our fields; other columns, and a field that another is copied from, keep their names.
 
     Raises:
         DataError: if the row lacks a column that ``columns`` names.

@@ -35,10 +35,10 @@ class PromptFormat:
 
     Args:
         privileged_text: for plain text; ``{prompt}`` and ``{privileged}`` are put in.
-        privileged_message: for chats; the last user message becomes this, from ``{content}`` and ``{privileged}``.
+        privileged_message: for chats; replaces the last user message, from ``{content}`` and ``{privileged}``.
         chat_template_kwargs: passed on to the chat template, such as Qwen3's ``{"enable_thinking": False}``.
         max_tokens: longest prompt, in tokens, with privileged text and without.
-        overlong: what :meth:`select` does with examples beyond it: ``fail`` or ``drop``. Nothing is ever cut.
+        overlong: ``fail`` or ``drop``, for longer examples in :meth:`select`. Prompts are never cut.
 
     Raises:
         ConfigError: for a template without its fields, a limit below 1, or a chat template argument that is set here.
@@ -62,11 +62,11 @@ class PromptFormat:
         check_choice("overlong", self.overlong, ("fail", "drop"))
 
     def text(self, example: Example, tokenizer: PreTrainedTokenizerBase, privileged: bool) -> str:
-        """The prompt as one text; the bare one if the example has no privileged text.
+        """Return the prompt as one text; the bare one if the example has no privileged text.
 
         Raises:
-            DataError: for a chat that the tokenizer's template does not take whole, one that ends with an answer, or
-                one without a user message to put the privileged text into.
+            DataError: for a chat that the tokenizer's template changes or refuses, one that ends with an answer, or one
+                without a user message for the privileged text.
         """
         hint = example.get("privileged") if privileged else None
         prompt = example["prompt"]
@@ -87,7 +87,7 @@ class PromptFormat:
         return render(messages, tokenizer, self.chat_template_kwargs)
 
     def end_of_turn(self, tokenizer: PreTrainedTokenizerBase, known: Collection[int]) -> int | None:
-        """The token that the chat template writes behind an assistant's message; ``None`` if it writes none.
+        """Return the token that the chat template writes after an assistant's message, or ``None``.
 
         Args:
             tokenizer: has the template.
@@ -96,13 +96,13 @@ class PromptFormat:
         return end_of_turn(tokenizer, self.chat_template_kwargs, known)
 
     def token_ids(self, example: Example, tokenizer: PreTrainedTokenizerBase, privileged: bool) -> list[int]:
-        """Token ids of :meth:`text`, ready for a response to follow.
+        """Return token ids of :meth:`text`, to be followed by a response.
 
         Chat templates write their special tokens themselves. Plain text gets the tokenizer's own (such as a first
         ``<s>``, where it does not begin with one), except an end-of-sequence token: no response would follow it.
 
         Raises:
-            DataError: as :meth:`text`; for text with a token that stands for a picture or a sound.
+            DataError: as :meth:`text`; for text with a placeholder token of a picture or a sound.
         """
         text = self.text(example, tokenizer, privileged)
         plain: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -117,7 +117,7 @@ class PromptFormat:
         return ids[:-1] if ids[-1:] == [tokenizer.eos_token_id] and not ends_itself else ids
 
     def turns(self, example: Example, tokenizer: PreTrainedTokenizerBase, ends: Collection[int]) -> Turns | None:
-        """Tokens of a completion that is a chat, see `turns_of`; ``None`` of one that is text, or of none.
+        """Return the tokens of a completion that is a chat, see `turns_of`; ``None`` if it is text or missing.
 
         Args:
             example: with chats as prompt and completion.
@@ -130,15 +130,15 @@ class PromptFormat:
         return turns_of(prompt, completion, tokenizer, self.chat_template_kwargs, ends)
 
     def length(self, example: Example, tokenizer: PreTrainedTokenizerBase) -> int:
-        """Tokens of the longer of the two prompts, bare and privileged."""
+        """Return the number of tokens of the longer of the two prompts, bare and privileged."""
         variants = (False,) if example.get("privileged") is None else (False, True)
         return max(len(self.token_ids(example, tokenizer, privileged)) for privileged in variants)
 
     def _length_of(self, raw: object, tokenizer: PreTrainedTokenizerBase, where: str, most: int) -> int:
-        """Like :meth:`length`, of anything that a dataset may hold, in whose place errors are.
+        """Return the :meth:`length` of a dataset's row, with errors that name its place.
 
-        A prompt far beyond ``most`` tokens is not tokenized, which would take minutes for a text of many megabytes: its
-        length is then the fewest tokens that it can have.
+        A prompt far beyond ``most`` tokens is not tokenized, which would take minutes for many megabytes of text; its
+        length is then a lower bound.
         """
         example = check_example(raw, where)
         fewest = _characters(example) // _longest_token(tokenizer)
@@ -157,11 +157,11 @@ class PromptFormat:
         where: str,
         room: int = sys.maxsize,
     ) -> Dataset[Example] | Sequence[Example]:
-        """The dataset without prompts beyond ``max_tokens``: itself if there are none.
+        """Return the dataset without prompts beyond ``max_tokens``; itself if there are none.
 
-        Every prompt is measured, but of a dataset that calls itself ``generated``, under ``fail``, at most
-        :data:`MOST_CHECKED`, evenly spread, so that training on a million problems can start; the log says so, and
-        whoever builds batches checks the rest.
+        Every prompt is measured. Exception: under ``fail``, of a dataset with the attribute ``generated``, at most
+        :data:`MOST_CHECKED` prompts are, evenly spread, so that training on a million problems can start. The log says
+        so, and the rest is checked as batches are built.
 
         Args:
             dataset: map-style.
@@ -199,7 +199,7 @@ class PromptFormat:
 
 
 def _characters(example: Example) -> int:
-    """Characters that are in the prompt whatever the chat template."""
+    """Return the number of characters of the prompt, without those of the chat template."""
     prompt = example["prompt"]
     if isinstance(prompt, str):
         return len(prompt)
@@ -208,10 +208,10 @@ def _characters(example: Example) -> int:
 
 @lru_cache(maxsize=8)
 def _longest_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Characters of the longest token."""
+    """Return the number of characters of the longest token."""
     return max(map(len, tokenizer.get_vocab()))
 
 
 def _fill(template: str, **values: str) -> str:
-    """Put values into their ``{name}`` in one pass: braces in the values, and other braces in the template, stay."""
+    """Replace each ``{name}`` by its value in one pass; braces in values, and other braces in the template, stay."""
     return re.sub(rf"\{{({'|'.join(values)})\}}", lambda name: values[name[1]], template)

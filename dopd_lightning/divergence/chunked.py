@@ -1,8 +1,8 @@
-"""The work behind `fused_loss`: tokens with the same terms together, a chunk at a time.
+"""Computation of `fused_loss`: tokens with the same terms together, one chunk at a time.
 
-A token whose terms need the student's full distribution takes three products with its head: logits, gradient by the
+A token whose terms need the student's full distribution takes three products with the head: logits, gradient by the
 states, gradient by the weights. A token that is compared over K renormalized tokens takes K rows of the head. A
-source's logits are made where a term compares full distributions with it; elsewhere what its scores keep will do.
+source's logits are computed only for terms that compare its full distribution; others use values kept in its scores.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class ChunkedLoss:
 
     Args:
         student: of the response tokens.
-        sources: as far as terms need them.
-        terms: weights, and those of pools, are ``(tokens,)``.
+        sources: those that terms need.
+        terms: with weights ``(tokens,)``.
         coefficients: ``(tokens,)``, each token's share in the reduction.
 
     Attributes:
-        per_token: ``(tokens,)``, weighted divergence.
-        gradient: of the loss, by the student's states and head.
+        per_token: ``(tokens,)``, sum of weighted divergences.
+        gradient: of the loss by the student's states and head.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ChunkedLoss:
 
     @torch.no_grad()
     def compute(self, for_states: bool, for_weight: bool, for_bias: bool) -> Tensor:
-        """Fill the attributes, and return the loss, a scalar."""
+        """Compute the attributes, and return the loss, a scalar."""
 
         def zeros(like: Tensor | None, needed: bool) -> Tensor | None:
             if like is None or not needed:
@@ -68,7 +68,7 @@ class ChunkedLoss:
         return (self.per_token * self.coefficients).sum()
 
     def _groups(self) -> list[tuple[Tensor, list[Term]]]:
-        """Group tokens ``(n,)`` by the set of terms with a weight."""
+        """Group tokens ``(n,)`` by the set of terms with non-zero weight."""
         if not self.terms or len(self.per_token) == 0:
             return []
         selected = torch.stack([term.weight != 0 for term in self.terms], dim=1)
@@ -79,7 +79,7 @@ class ChunkedLoss:
         ]
 
     def _record(self, tokens: Tensor, term: Term, value: Tensor, gradient: Tensor) -> None:
-        """Add a term's value ``(n,)`` to the tokens', and weight its gradient ``(n, …)`` by logits / temperature."""
+        """Add a term's weighted values ``(n,)``, and weight its gradient ``(n, …)`` by logits / temperature."""
         weight = term.weight[tokens].to(value.dtype)
         self.per_token[tokens] += weight * value
         gradient *= (weight * self.coefficients[tokens] / self.student.temperature).unsqueeze(-1)
@@ -91,7 +91,7 @@ class ChunkedLoss:
 
     def _sparse(self, tokens: Tensor, term: Term) -> None:
         how, student = term.divergence, self.student
-        # K rows of the head a token, twice for their gradient, and as much for copies that torch makes on the way.
+        # K rows of the head a token, twice for their gradient, and as much again for torch's intermediate copies.
         size = max(1, self.space.numbers // (8 * how.top_k * student.states.shape[1]))
         for chunk in torch.split(tokens, size):
             ids, target = term.target.kept_outcomes(chunk, student, self.sources, how)
@@ -106,7 +106,7 @@ class ChunkedLoss:
 
     def _dense(self, tokens: Tensor, terms: Sequence[Term]) -> None:
         student, several = self.student, len(terms) > 1
-        # A gradient may take the place of the student's distribution if nobody needs that any more.
+        # A gradient may overwrite the student's distribution if no other term needs it.
         in_place = not several and student.head.softcap is None
         spare = max(term.target.buffers(self.sources, term.divergence) for term in terms)
         buffers = 1 + max(spare, 0 if in_place else 1) + several

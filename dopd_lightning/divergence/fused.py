@@ -1,8 +1,7 @@
 """Loss from hidden states and heads, with logits of only a few tokens at a time.
 
-The gradient is computed in the forward pass: every token's weight in the loss is known by then, so a chunk's logits
-serve value and gradient at once, and backward only scales what is there. `dopd_lightning.divergence.chunked` does the
-work.
+The gradient is computed in the forward pass, where every token's weight in the loss is known, so that a chunk's logits
+serve value and gradient at once; the backward pass only scales it. `dopd_lightning.divergence.chunked` does the work.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from dopd_lightning.scores.distribution import check_same_shape
 
 
 class Loss(NamedTuple):
-    """A loss, and what it is made of.
+    """Loss of a batch.
 
     Attributes:
-        loss: scalar, to call ``backward`` on (once, if it is `fused_loss`'s).
+        loss: scalar; ``backward`` can be called once on that of `fused_loss`.
         per_token: ``(batch, response)``, detached: sum over terms of weight times divergence, 0 where masked.
     """
 
@@ -40,8 +39,8 @@ def fused_loss(
     """``reduce_loss(token_losses(…), …)`` of the logits, with its gradient by the student's states and head alone.
 
     Args:
-        student: its ``graph`` and the weights of its head get the gradient.
-        sources: by name, as far as terms need them: of the same tokens, at the same temperature.
+        student: the gradient goes to its ``graph`` and the weights of its head.
+        sources: those that terms need, by name: of the same tokens, at the same temperature.
         terms: from a fusion rule; weights are ``(batch, response)``, and read where the mask is true.
         reduction: ``rollout`` or ``token``, see `reduce_loss`.
 
@@ -63,7 +62,7 @@ def fused_loss(
 
 
 def _in_place(values: Tensor, mask: Tensor) -> Tensor:
-    """One value a response token, ``(tokens, …)``, where the mask is true, and 0 elsewhere."""
+    """Scatter ``(tokens, …)`` values to the places where the mask is true; 0 elsewhere."""
     full = torch.zeros(*mask.shape, *values.shape[1:], dtype=values.dtype, device=values.device)
     full[mask] = values
     return full
@@ -89,7 +88,7 @@ def _check_term(term: Term, sources: Mapping[str, RowScores], vocabulary_size: i
 
 
 class _FusedLoss(torch.autograd.Function):
-    """Hands out what was computed. Gradients wait in float32 or better: they are scaled before they are rounded."""
+    """Autograd node of the loss. Gradients are kept in float32 or better, since they are scaled before rounding."""
 
     @staticmethod
     def forward(ctx, work, mask, differentiable, states, weight, bias):  # type: ignore[no-untyped-def]
@@ -104,7 +103,7 @@ class _FusedLoss(torch.autograd.Function):
     def backward(ctx, scale):  # type: ignore[no-untyped-def]
         if ctx.gradient is None:
             raise RuntimeError("fused_loss: backward was called a second time; its gradients were given away the first")
-        # Nothing is kept, so that the largest, the head's, becomes .grad without a copy.
+        # No reference is kept, so that the largest gradient, the head's, becomes .grad without a copy.
         gradient, ctx.gradient = ctx.gradient, None
         given = gradient.states, gradient.weight, gradient.bias
         states, weight, bias = (

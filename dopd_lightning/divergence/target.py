@@ -1,4 +1,4 @@
-"""A target: what a student is drawn to, and by which gradient."""
+"""Targets, which know the student's divergence from them and its gradient."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dopd_lightning.scores import RowScores
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Some response tokens, the student's distributions at them, and room to work in.
+    """Some response tokens, the student's distributions at them, and work buffers.
 
     Attributes:
-        tokens: ``(n,)``, places among the response tokens.
-        ids: ``(n,)``, these tokens.
+        tokens: ``(n,)``, indices among the response tokens.
+        ids: ``(n,)``, ids of these tokens.
         student: ``(n, vocab)``, the student's log-probabilities.
-        out: ``(n, vocab)``, for a gradient; it may be ``student``, whose values nobody needs any more then.
-        spare: ``(n, vocab)`` each, as many as the target asked for. The first may be ``out``.
+        out: ``(n, vocab)``, for a gradient; it may be ``student``, whose values are then no longer needed.
+        spare: as many ``(n, vocab)`` buffers as the target asked for. The first may be ``out``.
     """
 
     tokens: Tensor
@@ -33,27 +33,27 @@ class Chunk:
 
 
 class Outcomes(NamedTuple):
-    """A few tokens' log-probabilities under a target: both ``(n, K)``."""
+    """Log-probabilities of a few tokens under a target; ids and log-probabilities are ``(n, K)``."""
 
     ids: Tensor
     logps: Tensor
 
 
 class Target(ABC):
-    """Gives the value of a divergence and its gradient by the student's logits, in two ways that agree.
+    """Target of a term: computes the divergence and its gradient by the student's logits, in two ways that agree.
 
-    :meth:`of_logits` is the plain one, differentiated by autograd; :meth:`of_chunk` and :meth:`kept_outcomes` are the
-    ones without logits of more than a few tokens.
+    :meth:`of_logits` is the plain way, differentiated by autograd; :meth:`of_chunk` and :meth:`kept_outcomes` need the
+    logits of only a few tokens at a time.
     """
 
     @property
     @abstractmethod
     def sources(self) -> frozenset[str]:
-        """Names of the sources whose scores it needs."""
+        """Names of the sources that it needs."""
 
     @abstractmethod
     def of_logits(self, student: Tensor, ids: Tensor, sources: Mapping[str, Tensor], how: Divergence) -> Tensor:
-        """The divergence ``(n,)`` at some tokens.
+        """Return the divergence ``(n,)`` at some tokens.
 
         Args:
             student: ``(n, vocab)``, logits, with a graph.
@@ -64,32 +64,32 @@ class Target(ABC):
 
     @abstractmethod
     def of_chunk(self, chunk: Chunk, sources: Mapping[str, RowScores], how: Divergence) -> tuple[Tensor, Tensor]:
-        """The divergence ``(n,)``, and its gradient by the student's logits ``(n, vocab)``, in one of the buffers."""
+        """Return the divergence ``(n,)``, and in a buffer its gradient by the student's logits ``(n, vocab)``."""
 
     def buffers(self, sources: Mapping[str, RowScores], how: Divergence) -> int:
-        """Number of rows as wide as the vocabulary that :meth:`of_chunk` needs beside the student's."""
+        """Return the number of ``(n, vocab)`` buffers that :meth:`of_chunk` needs beside the student's."""
         return 0
 
     def keeps_outcomes(self, student: RowScores, sources: Mapping[str, RowScores], how: Divergence) -> bool:
-        """Tell whether :meth:`kept_outcomes` will do, so that no row as wide as the vocabulary is needed."""
+        """Return whether :meth:`kept_outcomes` is enough, so that no ``(n, vocab)`` buffer is needed."""
         return False
 
     def kept_outcomes(
         self, tokens: Tensor, student: RowScores, sources: Mapping[str, RowScores], how: Divergence
     ) -> Outcomes:
-        """The outcomes that are compared, where :meth:`keeps_outcomes` says that they are kept."""
+        """Return the compared outcomes, where :meth:`keeps_outcomes` is true."""
         raise NotImplementedError
 
     def tables(self, how: Divergence) -> Mapping[str, int]:
-        """Policies whose likeliest tokens are compared, by name, and how many: worth keeping as they are scored."""
+        """Return the number of likeliest tokens to keep during scoring, by policy."""
         return {}
 
     def at(self, mask: Tensor) -> Target:
-        """The same target with what it holds for each response token, ``(batch, response)``, where ``mask`` is true."""
+        """Restrict values ``(batch, response)`` that the target holds to the tokens where ``mask`` is true."""
         return self
 
     def check(self, name: str, how: Divergence) -> None:  # noqa: B027 - most targets go with any divergence
-        """Refuse a divergence that does not suit the target of the term ``name``.
+        """Refuse a divergence that this target cannot have, in the term ``name``.
 
         Raises:
             ConfigError: naming the term.

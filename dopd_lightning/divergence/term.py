@@ -1,4 +1,4 @@
-"""A summand of the loss: a target, a divergence, and a weight for each token."""
+"""Terms of the loss: a target, a divergence, and a weight for each token."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dopd_lightning.errors import ConfigError
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """One summand of the loss.
+    """Term of the loss.
 
     Attributes:
-        name: a label for logs and errors.
-        target: what the student is drawn to. A name stands for `Toward` that source, and ``data`` for `OwnToken`.
-        divergence: how the distance is measured.
-        weight: ``(batch, response)``, at least 0; tokens of weight 0 do not take part.
+        name: label in logs and errors.
+        target: a `Target`. A name stands for `Toward` that source, ``data`` for `OwnToken`.
+        divergence: distance to the target.
+        weight: ``(batch, response)``, at least 0; tokens of weight 0 are skipped.
 
     Raises:
         ConfigError: for a divergence that does not suit the target.
@@ -41,7 +41,7 @@ class Term:
             object.__setattr__(self, field, value)
 
     def check_sources(self, given: Container[str]) -> None:
-        """Refuse to be computed without the scores of a source.
+        """Refuse to compute the term without the scores of a source.
 
         Raises:
             ConfigError: naming the term and the source.
@@ -51,5 +51,5 @@ class Term:
                 raise ConfigError(f"term {self.name!r}: needs the {name}'s scores, found none")
 
     def at(self, mask: Tensor) -> Term:
-        """The same term at some tokens, ``(n,)``: those where ``mask`` ``(batch, response)`` is true."""
+        """Restrict the term to the tokens ``(n,)`` where ``mask`` ``(batch, response)`` is true."""
         return Term(self.name, self.target.at(mask), self.divergence, self.weight[mask])

@@ -24,7 +24,7 @@ class _Row(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DOPD:
-    """Each token is routed to a regime, and each regime has its own target, divergence, support and weight.
+    """Route each token to a regime with its own target, divergence, support and weight.
 
     ======  =========  ==========  ================  =============
     regime  target     divergence  support           weight
@@ -41,12 +41,12 @@ class DOPD:
         beta_light: weight of the regimes LH and HS, at least 0.
         beta_weak: weight of the regime LL, at least 0.
         beta_js: the target's share in the Jensen-Shannon mixture, between 0 and 1, both excluded.
-        outlier_fraction: share of tokens left out of the routing's means, see `thresholds`.
-        normalize: how the routing scales the two probabilities, see `thresholds`.
-        ends_in_means: whether tokens that end a response count in the routing's means (ours). They are routed anyhow.
+        outlier_fraction: share of tokens excluded from the routing's means, see `thresholds`.
+        normalize: scaling of the two probabilities in the routing, see `thresholds`.
+        ends_in_means: count tokens that end a response in the routing's means (ours). They are routed in any case.
         top_k: K.
-        top_k_of: whose likeliest tokens make the support (ours).
-        tail: what becomes of the mass outside it (ours).
+        top_k_of: policy whose likeliest tokens are the support, ``target`` or ``student`` (ours).
+        tail: treatment of the mass outside the support (ours).
         regimes: names of the regimes that count; tokens of the others get no loss.
         divergence: one divergence for all regimes.
         support: one support for all regimes.
@@ -129,7 +129,7 @@ class DOPD:
 
     @property
     def gap_between(self) -> tuple[str, str]:
-        """The two sources whose gap routes."""
+        """Names of the two sources whose gap routes."""
         return self.teacher, self.reference
 
     @property
@@ -138,7 +138,7 @@ class DOPD:
         return [Pair(Toward(self.source or row.source), self._divergence(row)) for row in rows]
 
     def _averaged(self, statistics: TokenStatistics) -> Tensor:
-        """The tokens that the routing's means are taken over."""
+        """Return the mask of the tokens in the routing's means."""
         return statistics.mask if self.ends_in_means else statistics.mask & ~statistics.ends
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:

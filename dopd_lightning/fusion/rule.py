@@ -14,12 +14,12 @@ from dopd_lightning.fusion.statistics import TokenStatistics
 
 @dataclass(frozen=True, eq=False)
 class Supervision:
-    """Decisions of a rule for a batch.
+    """Decisions of a fusion rule for a batch.
 
     Attributes:
         terms: the loss of a token is the sum over these; weights are 0 where masked.
         regimes: ``(batch, response)``, int64, -1 where masked, from rules that route.
-        thresholds: what these rules compared tokens with.
+        thresholds: of rules that route.
     """
 
     terms: list[Term]
@@ -28,14 +28,14 @@ class Supervision:
 
 
 class Pair(NamedTuple):
-    """A target and the divergence from it, as a term has them."""
+    """Target and divergence of a term."""
 
     target: Target
     divergence: Divergence
 
 
 class FusionRule(Protocol):
-    """Turns the statistics of a batch's response tokens into supervision for each. Any such callable is a rule.
+    """Fusion rule: any callable that turns the statistics of a batch's response tokens into their supervision.
 
     A rule may also declare ``pairs``, a sequence of `Pair`: the targets and divergences that its terms can have. One
     that does not is tried on made-up tokens before training, see `pairs_of`.
@@ -43,7 +43,7 @@ class FusionRule(Protocol):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Names of the sources it uses; the others need no forward pass."""
+        """Names of the sources that it uses; the others need no forward pass."""
 
     def __call__(self, statistics: TokenStatistics, /) -> Supervision:
-        """The terms for these tokens."""
+        """Return the terms for these tokens."""

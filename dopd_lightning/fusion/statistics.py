@@ -23,8 +23,8 @@ class PolicyStatistics:
     """Statistics of each response token under one policy, see `TokenStatistics`.
 
     Attributes:
-        scores: the policy's.
-        student: the bare student's.
+        scores: under the policy.
+        student: scores under the bare student.
     """
 
     scores: Scores
@@ -32,7 +32,7 @@ class PolicyStatistics:
 
     @cached_property
     def logp(self) -> Tensor:
-        """Log-probability of the response token."""
+        """Log-probability of the response token, in nats."""
         return scatter(self.scores.logp.float(), self.scores.mask)
 
     @cached_property
@@ -42,7 +42,7 @@ class PolicyStatistics:
 
     @cached_property
     def owner(self) -> Tensor:
-        """Number of the part of the source that scored each token, int64: its domain. 0 where it has no parts."""
+        """Index of the source's member that scored each token, int64: its domain. 0 for a source without members."""
         owner, mask = self.scores.owner, self.scores.mask
         return torch.zeros_like(mask, dtype=torch.long) if owner is None else scatter(owner, mask)
 
@@ -56,19 +56,19 @@ class PolicyStatistics:
 
 @dataclass(frozen=True, eq=False)
 class TokenStatistics:
-    """Statistics of each response token under the student and each source, detached, computed when first asked for.
+    """Statistics of response tokens under the student and each source, detached, computed on first use.
 
-    ``statistics["maths"].logp`` is that of the source of this name, and ``statistics["student"]`` the bare student.
-    Each is ``(batch, response)``, float32, and 0 where masked; nothing is read at masked places, whose logits and ids
-    may be anything. (``statistics.maths_logp`` is the same.)
+    ``statistics["maths"].logp`` is the log-probability under the source of this name, ``statistics["student"].logp``
+    that under the bare student; ``statistics.maths_logp`` is a short form. Each is ``(batch, response)``, float32, and
+    0 where masked. Logits and ids at masked places are not read.
 
     Attributes:
         mask: ``(batch, response)``, bool, true at response tokens.
         response_ids: ``(batch, response)``, the sampled tokens.
-        student: scores of the bare student.
-        sources: scores by name, of the sources that take part.
-        thresholds: what a rule that routes is to compare tokens with, or None for means over these.
-        end_ids: tokens that end a response, or None where nobody said which do.
+        student: scores under the bare student.
+        sources: scores under each source that takes part, by name.
+        thresholds: for a rule that routes; None for means over these tokens.
+        end_ids: tokens that end a response; None if unknown.
 
     Example:
         >>> logits, ids = torch.zeros(1, 2, 4), torch.tensor([[3, 0]])
@@ -93,14 +93,14 @@ class TokenStatistics:
         mask: Tensor,
         end_ids: Sequence[int] | None = None,
     ) -> TokenStatistics:
-        """Take logits ``(batch, response, vocab)``, each predicting the response token at its place.
+        """Compute from logits ``(batch, response, vocab)``, each predicting the response token at its place.
 
         Args:
-            student_logits: of the bare student.
-            source_logits: by name, of the sources that take part.
+            student_logits: logits of the bare student.
+            source_logits: logits of each source that takes part, by name.
             response_ids: ``(batch, response)``.
             mask: ``(batch, response)``, true at response tokens.
-            end_ids: tokens that end a response, or None where nobody said which do.
+            end_ids: tokens that end a response; None if unknown.
 
         Raises:
             ValueError: if shapes do not match.
@@ -114,7 +114,7 @@ class TokenStatistics:
         return cls(mask.bool(), response_ids, student, sources, end_ids=end_ids)
 
     def __getitem__(self, name: str) -> PolicyStatistics:
-        """Statistics of the student or of a source.
+        """Return the statistics of the student or of a source.
 
         Raises:
             ConfigError: for a source that does not take part.
@@ -147,18 +147,18 @@ class TokenStatistics:
 
     @cached_property
     def gap(self) -> Tensor:
-        """Advantage gap between the paper's two sources, teacher and reference."""
+        """Advantage gap between teacher and reference, in nats (paper, Eq. 1)."""
         return self.gap_between("teacher", "reference")
 
     def gap_between(self, first: str, second: str) -> Tensor:
-        """Advantage gap between two sources, by name."""
+        """Return the advantage gap between two sources, in nats."""
         return advantage_gap(self[first].logp, self[second].logp)
 
     def scatter(self, values: Tensor) -> Tensor:
-        """Put one value a response token, ``(tokens,)``, in its place: ``(batch, response)``, 0 where masked."""
+        """Scatter one value a response token, ``(tokens,)``, to ``(batch, response)``, 0 where masked."""
         return scatter(values, self.mask)
 
 
 def scatter(values: Tensor, mask: Tensor) -> Tensor:
-    """Put one value a response token, ``(tokens,)``, where ``mask`` ``(batch, response)`` is true, and 0 elsewhere."""
+    """Scatter ``(tokens,)`` values to the places where ``mask`` ``(batch, response)`` is true; 0 elsewhere."""
     return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)

@@ -1,4 +1,4 @@
-"""The token record: what a training step knows about each response token."""
+"""Token record: values of each response token in a training step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Likeliest(NamedTuple):
-    """A policy's likeliest tokens, likeliest first: both ``(rollouts, response, K)``, probabilities in float32."""
+    """Likeliest tokens of a policy, in descending order: both ``(rollouts, response, K)``, probabilities in float32."""
 
     ids: Tensor
     probabilities: Tensor
@@ -21,7 +21,7 @@ class TokenDetails:
     """Details of some rollouts that take extra work, computed on request (``DOPDModule.detail_next``).
 
     Attributes:
-        rollouts: rows of the record that it is known of.
+        rollouts: rows of the record with details.
         divergence: ``KL(student ‖ source)`` over the whole vocabulary, at the loss temperature, by source: ``(rollouts,
             response)``, nats, 0 where masked.
         likeliest: at the loss temperature, by policy.
@@ -33,31 +33,33 @@ class TokenDetails:
 
 
 def _of(policy: str, quantity: str) -> property:
-    """A policy's entry of one of the record's mappings, as an attribute."""
+    """Make an attribute of a policy's entry in one of the record's mappings."""
     return property(lambda record: getattr(record, quantity).get(policy))
 
 
 @dataclass(frozen=True)
 class TokenRecord:
-    """Made once a step by the module, detached; metrics and callbacks only read it.
+    """Record of a step's tokens, detached; metrics and callbacks read it.
 
-    Callbacks find it as ``outputs["record"]`` in ``on_train_batch_end``. Tensors are ``(batch, response)`` unless said,
-    log in nats, and without meaning where ``mask`` is false. What a fusion rule does not need is ``None``.
+    Callbacks find it as ``outputs["record"]`` in ``on_train_batch_end``. Tensors are ``(batch, response)`` unless
+    stated, logarithms in nats, and values undefined where ``mask`` is false. Fields that the fusion rule does not need
+    are None.
 
     Attributes:
-        response_ids: the tokens.
-        mask: which of them count.
-        loss: contribution of each token, weight included, before the reduction.
-        logp: ``log Π(y_n | …, y<n)`` by policy: ``student``, then each source that takes part, in
-            their order, each behind what it reads.
-        entropy: of each policy's distribution at each token, by policy; the student's falling to 0 tells of collapse.
+        response_ids: token ids.
+        mask: true at tokens that count: the student's own.
+        loss: weighted loss of each token, before the reduction.
+        logp: ``log Π(y_n | …, y<n)`` by policy, each after its own prompt: ``student``, then each source that takes
+            part.
+        entropy: entropy of each policy's distribution, by policy; a student's entropy that falls to 0 tells of
+            collapse.
         gap: the privilege advantage gap ``A_n`` (Eq. 1).
         regimes: :class:`~dopd_lightning.fusion.Regime` of each token, -1 where masked.
-        thresholds: what a rule that routes compared tokens with: a :class:`~dopd_lightning.fusion.Thresholds`.
-        ended: ``(batch,)``, whether the response ends with an end-of-sequence token; else it was cut, or is empty.
-        examples: what each response answers, ``batch`` of them: ``prompt``, and as far as given ``privileged``, ….
-        rollout_seconds: what writing the responses took in this process.
-        details: of the rollouts that somebody asked about.
+        thresholds: :class:`~dopd_lightning.fusion.Thresholds` of a rule that routes.
+        ended: ``(batch,)``, true if the response ends with an end-of-sequence token; else it was cut, or is empty.
+        examples: example of each response, ``batch`` of them.
+        rollout_seconds: time of writing the responses in this process.
+        details: of the rollouts for which they were requested.
     """
 
     response_ids: Tensor

@@ -1,4 +1,4 @@
-"""Rollouts that sample."""
+"""Base of rollouts that sample."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dopd_lightning.rollout.rollout import RolloutRequest
 
 @dataclass(frozen=True, kw_only=True)
 class Generated(Sampling):
-    """Settings and sampling that such rollouts share."""
+    """Settings of rollouts that sample."""
 
     samples_per_prompt: int = 4
 

@@ -13,15 +13,16 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from dopd_lightning.distributed.sharding import gathered
 from dopd_lightning.rollout.engine import Sampling, Written, up_to_end
 from dopd_lightning.rollout.prefill import prefill
+from dopd_lightning.scores.views import padded_left
 
 
 class TransformersEngine:
-    """The default: the policy itself, in this process, so that there are no weights to bring anywhere."""
+    """Engine of transformers' generation, the default: the policy itself writes, and no weights are copied."""
 
     positions: int | None = None
 
     def synchronise(self, policy: PreTrainedModel) -> None:
-        """Nothing to do."""
+        """Do nothing: the policy itself writes."""
 
     @torch.no_grad()
     def generate(
@@ -38,11 +39,11 @@ class TransformersEngine:
     ) -> Written:
         """See :class:`~dopd_lightning.rollout.Engine`; the caller puts the policy in eval mode.
 
-        What the policy's own ``generation_config`` says of sampling, penalties or limits is ignored: a rollout is a
-        sample of the policy and nothing else.
+        The policy's own ``generation_config`` (sampling, penalties, limits) is ignored: a rollout is a sample of the
+        policy itself.
         """
         if not prompts:
-            with gathered(policy):  # together with processes that have some
+            with gathered(policy):  # processes with prompts gather at the same time
                 return Written([], [] if logps else None)
         recorded = _LogProbabilities() if logps else None
         processors: list[LogitsProcessor] = [] if recorded is None else [recorded]
@@ -58,7 +59,7 @@ class TransformersEngine:
 def generate(
     policy: PreTrainedModel, prompts: Sequence[Sequence[int]], sampling: Sampling, **options: Any
 ) -> list[list[int]]:
-    """The responses alone, by :meth:`TransformersEngine.generate`: for policies that no other engine holds."""
+    """Return the responses of :meth:`TransformersEngine.generate`, without log-probabilities."""
     return TransformersEngine().generate(policy, prompts, sampling, **options).ids
 
 
@@ -66,13 +67,13 @@ def generate(
 def step_logits(
     policy: PreTrainedModel, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, pad_id: int
 ) -> Tensor:
-    """Logits from which each token of given responses would be sampled, step by step, ``(responses, tokens, vocab)``.
+    """Return the logits ``(responses, tokens, vocab)`` of given responses, computed step by step as in generation.
 
     Args:
         policy: in eval mode.
         prompts: token ids, one list a prompt.
-        responses: as many to each prompt, next to each other, all of one length.
-        pad_id: fills up.
+        responses: equally many to each prompt, next to each other, all of one length.
+        pad_id: padding token.
     """
     given = _Given(torch.tensor(responses, device=policy.device))
     sampling = Sampling(max_new_tokens=len(responses[0]))
@@ -89,11 +90,8 @@ def _sample(
     samples_per_prompt: int,
     processors: list[LogitsProcessor],
 ) -> Tensor:
-    """Tokens of the responses, ``(prompts * samples_per_prompt, tokens)``, with padding behind the shorter ones."""
-    width = max(len(prompt) for prompt in prompts)
-    padded = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-    real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    ids, mask = torch.tensor(padded, device=policy.device), torch.tensor(real, device=policy.device)
+    """Return the responses' tokens, ``(prompts * samples_per_prompt, tokens)``, shorter ones padded on the right."""
+    ids, mask = (each.to(policy.device) for each in padded_left(prompts, pad_id))
     sampled = sampling.temperature > 0
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=sampling.max_new_tokens,
@@ -110,32 +108,32 @@ def _sample(
             past_key_values=prefill(policy, ids, mask, samples_per_prompt),
             generation_config=config,
             logits_processor=LogitsProcessorList(processors),
-            synced_gpus=False,  # with its weights gathered, no process waits for another's tokens
+            synced_gpus=False,  # the weights are gathered: no process waits for another's tokens
         )
-    return output[:, width:]
+    return output[:, ids.shape[1] :]
 
 
 class _LogProbabilities(LogitsProcessor):
-    """Keeps each step's log-probability of the token that was sampled; it stands before whatever changes the logits."""
+    """Keep each step's log-probability of the sampled token. It must come before processors that change logits."""
 
     def __init__(self) -> None:
         self._sampled: list[Tensor] = []
         self._now: Tensor | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        if self._now is not None:  # only now is it known what was sampled last time
+        if self._now is not None:  # the previous step's token is known now
             self._sampled.append(self._now.gather(1, input_ids[:, -1:]))
         self._now = scores.log_softmax(dim=-1)
         return scores
 
     def of(self, tokens: Tensor) -> Tensor:
-        """``(responses, tokens)``, where ``tokens`` are all that were sampled."""
+        """Return the log-probabilities ``(responses, tokens)`` of all sampled ``tokens``."""
         assert self._now is not None, "generation has at least one step"
         return torch.cat([*self._sampled, self._now.gather(1, tokens[:, -1:])], dim=1)
 
 
 class _RealTokens(LogitsProcessor):
-    """Leaves out a padded vocabulary's padding, as ``suppress_tokens`` would by a search at every step."""
+    """Exclude the padding of a padded vocabulary; ``suppress_tokens`` would search for it at every step."""
 
     def __init__(self, vocabulary_size: int) -> None:
         self.vocabulary_size = vocabulary_size
@@ -146,7 +144,7 @@ class _RealTokens(LogitsProcessor):
 
 
 class _Given(LogitsProcessor):
-    """Keeps each step's logits, and leaves the token that is given as the only one to sample."""
+    """Keep each step's logits, and force the given token."""
 
     def __init__(self, tokens: Tensor) -> None:
         self._tokens = tokens
@@ -160,7 +158,7 @@ class _Given(LogitsProcessor):
 
 @contextmanager
 def _own_generation_config_set_aside(policy: PreTrainedModel) -> Iterator[None]:
-    """Transformers fills what a given config leaves open from the policy's own: Qwen's, say, has top_k 20."""
+    """Replace the policy's generation config: transformers fills open fields from it (Qwen's has ``top_k`` 20)."""
     own = policy.generation_config
     policy.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     try:

@@ -1,4 +1,4 @@
-"""One response, as a rollout gives it."""
+"""Response of a rollout."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Response(NamedTuple):
 
     Attributes:
         ids: the tokens, an end-of-sequence token included.
-        own: which of them the student wrote, or might have written; all of them if None. Others, such as a tool's
-            output, are read and not learned.
-        logps: log-probability of each token under whoever wrote it, in nats, where that is known.
+        own: mask of the tokens that the student wrote, or could have written; all of them if None. Others, such as a
+            tool's output, are read and not learned.
+        logps: log-probability of each token under the policy that wrote it, in nats, if known.
     """
 
     ids: list[int]
@@ -22,5 +22,5 @@ class Response(NamedTuple):
 
 
 def as_responses(written: Sequence[Response | Sequence[int]]) -> list[Response]:
-    """Responses from what a rollout returned, which may be lists of token ids."""
+    """Turn a rollout's return value, which may hold lists of token ids, into responses."""
     return [each if isinstance(each, Response) else Response(list(each)) for each in written]

@@ -1,4 +1,4 @@
-"""Interface of a rollout: where responses come from."""
+"""Interface of rollouts, the origin of responses."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dopd_lightning.rollout.response import Response
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutRequest:
-    """A batch to respond to.
+    """Batch to respond to.
 
     Attributes:
-        write: has a policy, ``student`` or a source by its name, respond to the batch's prompts as it sees them:
-            ``(name, sampling, samples_per_prompt)`` -> token ids of each response, those to one prompt side by side.
-        completions: static responses, where the data has them: text, or tokens of several turns.
-        completion_ends: the token behind each of them.
+        write: ``(name, sampling, samples_per_prompt)`` -> token ids of each response by a policy, ``student`` or a
+            source, to the prompts as that policy sees them; responses to one prompt are next to each other.
+        completions: responses in the data, where it has them: text, or tokens of several turns.
+        completion_ends: end token of each of them.
         tokenizer: of all policies.
-        eos_ids: tokens that end a response, whoever writes.
+        eos_ids: tokens that end a response of any policy.
     """
 
     write: Callable[[str, Sampling, int], list[list[int]]]
@@ -36,10 +36,10 @@ class Rollout(Protocol):
     """Origin of a batch's responses.
 
     Attributes:
-        samples_per_prompt: responses to each prompt, next to each other in what a call returns.
+        samples_per_prompt: number of responses to each prompt, next to each other in the return value.
         writers: names of the policies that may write: ``student``, or sources.
         student_writes: True if the student writes every response.
-        sampling: limits, also used for answers to validation prompts (greedily).
+        sampling: settings; answers to validation prompts have the same length limit and are greedy.
     """
 
     @property

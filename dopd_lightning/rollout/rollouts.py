@@ -18,11 +18,11 @@ class Rollouts:
     """Responses to a batch of examples, as sources read them.
 
     Attributes:
-        examples: what each response answers, ``batch`` of them.
-        group: ``(batch,)``, the number of the example in its batch: responses to one prompt have the same.
-        responses: ``(batch, response)``: their tokens, and which of these are the student's own.
-        logps: ``(batch, response)``, log-probability of each token under whoever wrote it, in nats, 0 where masked;
-            None where it is not known.
+        examples: example of each response, ``batch`` of them.
+        group: ``(batch,)``, index of the example in its batch, shared by the responses to one prompt.
+        responses: ``(batch, response)``, tokens and masks.
+        logps: ``(batch, response)``, log-probability of each token under the policy that wrote it, in nats, 0 where
+            masked; None if unknown.
     """
 
     examples: Sequence[Example]
@@ -34,7 +34,7 @@ class Rollouts:
     def of(
         cls, examples: Sequence[Example], written: Sequence[Response], pad_id: int, device: torch.device
     ) -> Rollouts:
-        """Put together what a rollout wrote: as many responses to each example, next to each other."""
+        """Pad the responses of a rollout: equally many to each example, next to each other."""
         each = len(written) // len(examples) if examples else 1
         responses = Responses.from_lists([one.ids for one in written], pad_id, [one.own for one in written]).to(device)
         logps = None
@@ -51,7 +51,7 @@ class Rollouts:
 
     @property
     def firsts(self) -> list[int]:
-        """The row of the first response to each example."""
+        """Row of the first response to each example."""
         groups = self.group.tolist()
         return [row for row, group in enumerate(groups) if row == 0 or groups[row - 1] != group]
 

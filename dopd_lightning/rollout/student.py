@@ -10,7 +10,7 @@ from dopd_lightning.rollout.rollout import RolloutRequest
 
 @dataclass(frozen=True, kw_only=True)
 class StudentRollout(Generated):
-    """On-policy: the bare student answers, ``y ~ Π_S(·|x)``. The paper's and the default."""
+    """On-policy rollout, the paper's and the default: the bare student answers, ``y ~ Π_S(·|x)``."""
 
     writers: frozenset[str] = field(default=frozenset({"student"}), init=False)
     student_writes: bool = field(default=True, init=False)

@@ -1,4 +1,4 @@
-"""A policy at the response tokens, without its logits: hidden states, head, and what is known of each distribution."""
+"""Scores of a policy at the response tokens from hidden states and head, without the logits of all tokens."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from dopd_lightning.scores.workspace import LOSS_MEMORY, Workspace
 class StateScores:
     """Scores of a policy from hidden states and its head, computed when first asked for and kept.
 
-    Logits are made a few tokens at a time, and thrown away. Nothing here has a gradient but ``graph``.
+    Logits are computed for a few tokens at a time and discarded. Only ``graph`` has a gradient.
 
     Args:
         states: ``(batch, response, width)``, hidden states, each predicting the response token at its place.
-        head: turns them into logits.
+        head: maps them to logits.
         response_ids: ``(batch, response)``, the sampled tokens.
         mask: ``(batch, response)``, true at response tokens; nothing is read elsewhere.
         top_k: how many of the likeliest tokens to keep; 0 for none.
-        temperature: of the loss: all logits are divided by it, but those of ``logp`` and ``entropy``.
+        temperature: of the loss; divides all logits but those of ``logp`` and ``entropy``.
         memory: MiB for logits.
 
     Attributes:
@@ -137,7 +137,7 @@ class StateScores:
 
     @torch.no_grad()
     def _learn(self, tokens: Tensor) -> None:
-        """Make known what is not yet known of ``tokens`` ``(n,)``."""
+        """Compute the statistics of those ``tokens`` ``(n,)`` that have none yet."""
         unknown = tokens[~self._known[tokens]]
         if len(unknown) == 0:
             return
@@ -147,7 +147,7 @@ class StateScores:
                 self._note(chunk, self.head.logits(self.states[chunk], rows))
 
     def _note(self, tokens: Tensor, rows: Tensor) -> None:
-        """Note what is to be known, and turn logits ``(n, vocab)`` into log-probabilities at the loss temperature."""
+        """Keep statistics of logits ``(n, vocab)``, and turn these into log-probabilities at the loss temperature."""
         ids = self.ids[tokens]
         normalizer = subtract_normalizer_(rows)
         self._logp[tokens] = at_ids(rows, ids).clamp_(min=LOG_PROB_FLOOR)
@@ -172,7 +172,7 @@ class StateScores:
 
 
 def _as_factor(states: Tensor, head: Head) -> Tensor:
-    """The states in the dtype of the products: autocast's where it is on, as in the model's own head."""
+    """Return the states in the dtype of the head's products: autocast's where it is on, as in the model itself."""
     kind = states.device.type
     if torch.is_autocast_enabled(kind):
         return states.to(torch.get_autocast_dtype(kind))

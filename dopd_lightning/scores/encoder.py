@@ -1,4 +1,4 @@
-"""Encoders make model input of examples: the one place that knows what a model reads."""
+"""Encoders, which turn examples into model input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EncodedPrompt(list[int]):
 
     Args:
         ids: the tokens.
-        extras: further arguments of the model, by name: those of pictures. None for text.
+        extras: further arguments of the model by name, for pictures; none for text.
     """
 
     def __init__(self, ids: Iterable[int], extras: Mapping[str, Tensor] | None = None) -> None:
@@ -28,28 +28,28 @@ class EncodedPrompt(list[int]):
 
 
 class Encoder(Protocol):
-    """Encodes examples for the models of one family."""
+    """Encoder of examples for the models of one family."""
 
     def prompt(self, example: Example, *, privileged: bool) -> EncodedPrompt:
-        """The example's prompt, with privileged text or without.
+        """Return the example's prompt, with privileged text or without.
 
         Raises:
-            DataError: for a prompt that the models cannot read.
+            DataError: for a prompt that the models cannot read, such as one that is too long.
         """
 
     def view(self, prompts: Sequence[EncodedPrompt], responses: Responses) -> View:
-        """Input of a policy that reads responses ``(batch, response)``, each behind its prompt."""
+        """Return the input of a policy: responses ``(batch, response)``, each after its prompt."""
 
 
 class TextEncoder:
-    """Encodes text and chats; position ids count real tokens.
+    """Encode text and chats; position ids count real tokens.
 
     Args:
-        prompt_format: writes prompts as text.
+        prompt_format: renders prompts as text.
         tokenizer: of all policies.
-        pad_id: fills up.
-        limit: the most tokens of a prompt. Nothing is ever cut, so that every policy sees all of it.
-        reason: of the limit, for errors.
+        pad_id: padding token.
+        limit: largest number of tokens of a prompt. Prompts are never cut.
+        reason: origin of the limit, for errors.
     """
 
     def __init__(

@@ -17,9 +17,9 @@ class Responses:
         ids: ``(batch, response)``, the tokens; padding where ``mask`` is false.
         mask: ``(batch, response)`` bool, true up to and including the end-of-sequence token. A response that was cut at
             the length limit has none, and an empty one is masked altogether.
-        own: ``(batch, response)`` bool, true at the tokens that the student wrote, or might have written: those that
-            the loss, the routing and the metrics are of. Others, such as a tool's output, are read by every policy and
-            taught by none.
+        own: ``(batch, response)`` bool, the response mask of loss, routing and metrics: true at the tokens that the
+            student wrote, or could have written. Other tokens, such as a tool's output, are read by policies and have
+            no loss.
 
     Example:
         >>> Responses.from_lists([[5, 6], [7]], pad_id=0).mask.tolist()
@@ -38,8 +38,8 @@ class Responses:
 
         Args:
             responses: token ids.
-            pad_id: fills up.
-            own: for each response, which of its tokens are the student's own; all of them where it is None.
+            pad_id: padding token.
+            own: for each response, the mask of the student's own tokens; all of them if None.
         """
         width = max([len(response) for response in responses] + [1])
         shape = len(responses), width
@@ -54,7 +54,7 @@ class Responses:
         return cls(padded(responses, pad_id, torch.long), mask, padded(kept, False, torch.bool))
 
     def to(self, device: torch.device) -> Responses:
-        """The same on a device."""
+        """Move to a device."""
         return Responses(self.ids.to(device), self.mask.to(device), self.own.to(device))
 
     def of_rows(self, rows: Tensor) -> Responses:

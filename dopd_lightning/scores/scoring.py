@@ -20,12 +20,12 @@ from dopd_lightning.scores.views import View, response_logits, response_states
 
 
 class Scoring:
-    """StateScores the responses by each policy: by hidden states and head, or by logits where a head cannot be read.
+    """Score responses under a policy, from hidden states and head, or from logits if some policy's head cannot be read.
 
     Args:
         vocabulary_size: number of real tokens.
         temperature: of the loss.
-        memory: MiB that logits made from hidden states may take at once.
+        memory: MiB for logits computed from hidden states, at once.
     """
 
     def __init__(self, vocabulary_size: int, temperature: float, memory: float) -> None:
@@ -37,21 +37,21 @@ class Scoring:
     def __call__(
         self, policy: PreTrainedModel, view: View, responses: Responses, top_k: int = 0, *, learns: bool = False
     ) -> Scores:
-        """Scores of a policy; :meth:`try_heads` comes first.
+        """Return the scores of a policy; call :meth:`try_heads` before.
 
         Args:
-            policy: any of those that were tried.
-            view: what it reads.
+            policy: one of those given to :meth:`try_heads`.
+            view: its input.
             responses: ``(batch, response)``.
-            top_k: how many of its likeliest tokens to keep.
-            learns: whether the scores keep its graph.
+            top_k: number of its likeliest tokens to keep.
+            learns: keep the autograd graph.
         """
         with nullcontext() if learns else torch.no_grad(), nullcontext() if learns else evaluating(policy):
             if not self._by_states:
                 logits = response_logits(policy, view, self.vocabulary_size)
                 return LogitScores(logits, responses.ids, responses.own, temperature=self.temperature)
             states = response_states(policy, view)
-            head = head_of(policy, self.vocabulary_size)  # of a sharded policy, whole only now
+            head = head_of(policy, self.vocabulary_size)  # a sharded policy's head is whole only after the forward pass
             assert head is not None
             return StateScores(
                 states,
@@ -64,7 +64,7 @@ class Scoring:
             )
 
     def try_heads(self, policies: Mapping[str, PreTrainedModel]) -> None:
-        """Try each policy's head, once; if one cannot be read, all are scored by their logits, which is said."""
+        """Try each policy's head, once; if one cannot be read, warn and score all policies from logits."""
         if self._by_states is None:
             self._by_states = self._can_read_heads(policies)
 

@@ -1,8 +1,8 @@
 """Views: the same response tokens behind different prompts.
 
-The student and its sources read one response under prompts of different lengths. Prompts are padded on the left and
-responses on the right, so that a response takes the same columns, at the end, in every view, whatever side the
-tokenizer pads on; position ids count real tokens only.
+The student and its sources read one response after prompts of different lengths. Prompts are padded on the left and
+responses on the right, so that a response has the same columns, at the end, in every view, whichever side the
+tokenizer pads on. Position ids count real tokens only.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dopd_lightning.scores.responses import Responses
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Input of one policy: the same responses behind its own prompts.
+    """Input of one policy: the responses, each after the policy's own prompt.
 
     Attributes:
         inputs: arguments of the model, each ``(batch, prompt + response, …)`` with the response in the last columns;
-            ``input_ids`` and ``attention_mask`` among them, and ``position_ids`` where the model does not make them.
-        response_width: columns of the response.
+            ``input_ids`` and ``attention_mask`` among them, and ``position_ids`` unless the model makes them.
+        response_width: number of columns of the response.
     """
 
     inputs: Mapping[str, Tensor]
@@ -38,8 +38,10 @@ class View:
         return View({name: each[rows] for name, each in self.inputs.items()}, self.response_width)
 
     def with_a_row(self) -> View:
-        """Itself, or a row of padding if it has none: models cannot read nothing, but other processes may wait for this
-        one to read along."""
+        """Return the view, or a row of padding if it is empty.
+
+        A model cannot read zero rows, and other processes may wait for this one's collectives.
+        """
         if len(self):
             return self
         rows = {name: each.new_zeros(1, *each.shape[1:]) for name, each in self.inputs.items()}
@@ -47,7 +49,7 @@ class View:
 
 
 def padded_left(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Token ids and mask (1 at real tokens), ``(batch, prompt)``; of no prompt at all, ``(0, 1)``."""
+    """Return token ids and mask (1 at real tokens), both ``(batch, prompt)``; ``(0, 1)`` for no prompt."""
     width = max([len(prompt) for prompt in prompts] + [1])
     ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
     mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
@@ -55,12 +57,12 @@ def padded_left(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, 
 
 
 def view_of(prompts: Sequence[Sequence[int]], responses: Responses, pad_id: int) -> View:
-    """Put the responses behind their prompts of text.
+    """Concatenate prompts of text and responses.
 
     Args:
         prompts: token ids, one list for each response.
         responses: ``(batch, response)``.
-        pad_id: fills up; it may be the end-of-sequence token, since masks are made from lengths and not from ids.
+        pad_id: padding token; it may be the end-of-sequence token, since masks come from lengths and not from ids.
     """
     ids, mask = (each.to(responses.ids.device) for each in padded_left(prompts, pad_id))
     input_ids = torch.cat([ids, responses.ids.masked_fill(~responses.mask, pad_id)], dim=1)
@@ -71,10 +73,10 @@ def view_of(prompts: Sequence[Sequence[int]], responses: Responses, pad_id: int)
 
 
 def response_states(policy: PreTrainedModel, view: View) -> Tensor:
-    """Hidden states that the policy's head turns into the response's logits, as ``(batch, response, width)``.
+    """Return the hidden states ``(batch, response, width)`` from which the head computes the response's logits.
 
-    They are what the head is about to receive, the model's last normalisation included; the head itself gets no rows to
-    work on. The call goes through the whole policy, whatever wraps it.
+    They are the head's input, after the model's last normalisation; the head itself gets zero rows. The call goes
+    through the whole policy, including wrappers.
     """
     caught: list[Tensor] = []
 
@@ -93,10 +95,10 @@ def response_states(policy: PreTrainedModel, view: View) -> Tensor:
 
 
 def response_logits(policy: nn.Module, view: View, vocabulary_size: int) -> Tensor:
-    """Logits that predict each response token, as ``(batch, response, vocab)`` over the real vocabulary.
+    """Return the logits ``(batch, response, vocab)`` that predict each response token, over the real vocabulary.
 
     The logit at column ``i`` predicts column ``i + 1``, so these come from the columns one to the left of the response.
-    They are the model's own output, head bias, softcap and scale included, in float32 whatever the run's precision.
+    They are the model's own output, with head bias, softcap and scale, in float32 whatever the run's precision.
     """
     logits = _forward(policy, view)[: len(view)]
     return logits[:, -view.response_width - 1 : -1, :vocabulary_size].float()

@@ -17,13 +17,13 @@ from dopd_lightning.scores import Scores, Scoring, View
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """A batch, as one source reads it.
+    """Batch as one source reads it.
 
     Attributes:
-        rollouts: responses and the examples that they answer.
-        view: the same responses behind the source's own prompts.
-        scoring: makes scores of a policy.
-        top_k: how many of the likeliest tokens the fusion rule will compare.
+        rollouts: responses and their examples.
+        view: the responses, each after the source's own prompt.
+        scoring: computes the scores of a policy.
+        top_k: number of likeliest tokens that the fusion rule compares.
     """
 
     rollouts: Rollouts
@@ -41,17 +41,17 @@ class Reading:
 
 
 class Source(nn.Module, ABC):
-    """Scores the student's responses, without gradient.
+    """Source of supervision: scores the student's responses, without gradient.
 
-    It is a module, so that its weights are moved, sharded and saved with the others. The student itself is never a part
-    of it: it is handed to each call.
+    It is a module, so that its weights are moved, sharded and saved with the others. It never holds the student, which
+    is an argument of each call.
 
     Args:
-        shown: probability, for each example, that it sees privileged text; always if not given. (Of the sources
-            ``teacher`` and ``reference``, `PrivilegedAccess` says it.)
+        shown: probability, for each example, that it sees privileged text; always if not given. (`PrivilegedAccess`
+            sets it for the sources ``teacher`` and ``reference``.)
 
     Attributes:
-        keeps_dtype: whether its weights keep the dtype they were loaded in, whatever the run's precision.
+        keeps_dtype: True if its weights keep the dtype they were loaded in, whatever the run's precision.
 
     Raises:
         ConfigError: for a probability outside [0, 1].
@@ -65,46 +65,46 @@ class Source(nn.Module, ABC):
 
     @abstractmethod
     def policies(self, student: PreTrainedModel) -> Mapping[str, PreTrainedModel]:
-        """The policies that it scores with: one, by the name ``""``, or several by names of their own."""
+        """Return the policies that it scores with: one, named ``""``, or several by names of their own."""
 
     @abstractmethod
     def scores(self, student: PreTrainedModel, reading: Reading) -> Scores:
-        """Scores of the responses. Under several processes all call it, also one that has no response."""
+        """Return the scores of the responses. All processes call it, also one without a response."""
 
     def check(self, examples: Sequence[Example]) -> None:
-        """Refuse examples that the source cannot score; called before anything is written or scored.
+        """Refuse examples that the source cannot score; called before responses are written.
 
         Raises:
             DataError: naming the example.
         """
 
     def attach(self, student: PreTrainedModel) -> None:
-        """Take what this kind needs from the student as it is now; called once, before training."""
+        """Set up from the initial student; called once, before training."""
 
     def update(self, student: PreTrainedModel) -> None:
-        """Follow the student after an optimizer step."""
+        """Update from the student after an optimizer step."""
 
     def saves(self, name: str) -> bool:
-        """Tell whether a value of its state dict changes in training, and so belongs in a checkpoint."""
+        """Return whether an entry of its state dict changes in training, and so belongs in a checkpoint."""
         return False
 
     @property
     def averages(self) -> Sequence[Tensor]:
-        """Weights that move by small steps, which a low precision would round away."""
+        """Moving averages, whose small steps a low precision would round away."""
         return []
 
     @property
     def given(self) -> Sequence[PreTrainedModel]:
-        """Models of its own that it was given, which are frozen with it."""
+        """Models that it was given, which are frozen with it."""
         return []
 
 
 class OnePolicy(Source):
-    """A source that scores with one policy."""
+    """Source that scores with one policy."""
 
     @abstractmethod
     def policy(self, student: PreTrainedModel) -> PreTrainedModel:
-        """The policy to score with."""
+        """Return the policy to score with."""
 
     def policies(self, student: PreTrainedModel) -> Mapping[str, PreTrainedModel]:
         return {"": self.policy(student)}

@@ -29,10 +29,10 @@ QUANTIZED_STUDENT = (
 
 
 def check_makers(optimizer: object, scheduler: object) -> None:
-    """Refuse an optimizer or scheduler that is made already: the module makes them, of the student's weights.
+    """Refuse an optimizer or scheduler object: the module makes both, from the student's weights.
 
     Raises:
-        ConfigError: saying what to give.
+        ConfigError: with the callable to give.
     """
     for name, made, wanted in (
         ("optimizer", optimizer, "a callable that makes one, parameters -> optimizer, such as adamw"),
@@ -43,7 +43,7 @@ def check_makers(optimizer: object, scheduler: object) -> None:
 
 
 def described(thing: object) -> str:
-    """An object in words, for an error that says what was found."""
+    """Describe an object for an error."""
     if isinstance(thing, type):
         return f"{thing.__name__} is a class"
     return f"{thing!r} is a str" if isinstance(thing, str) else f"it is an object of {type(thing).__name__}"
@@ -55,23 +55,23 @@ def check_policies(
     tokenizers: dict[str, PreTrainedTokenizerBase | str | None],
     shown: Mapping[str, float],
 ) -> tuple[int, dict[str, PreTrainedTokenizerBase]]:
-    """Check that the policies can be compared token by token, and that the settings suit them.
+    """Check that policies can be compared token by token, and that the settings suit them.
 
     Args:
-        policies: by role, those with weights of their own.
-        tokenizer: the student's.
-        tokenizers: of other roles, by role, where they were given.
+        policies: those with weights of their own, by role.
+        tokenizer: that of the student.
+        tokenizers: those given for other roles, by role.
         shown: probability that the student and each source see privileged text, by name.
 
     Returns:
-        The number of real tokens, which all share; and the tokenizers of those that have one, by role.
+        The number of real tokens that all share, and the policies' tokenizers by role, as far as they have one.
 
     Raises:
-        ConfigError: for parts that do not fit.
+        ConfigError: for parts that do not fit together.
     """
     found = {"student": tokenizer}
     for number, (role, policy) in enumerate(policies.items()):
-        if not isinstance(policy, PreTrainedModel):  # peft's wrapper, say, which is none
+        if not isinstance(policy, PreTrainedModel):  # such as peft's wrapper
             raise ConfigError(
                 f"{role}: {type(policy).__name__} is no transformers model; for adapters, load it with "
                 "load_lora_policy, or put them inside the model with its own add_adapter(config)"
@@ -115,14 +115,14 @@ def _check_two_models(
 
 
 def check_shared_weights(student: PreTrainedModel, sources: Mapping[str, Source]) -> None:
-    """Refuse weights of the student's that would be frozen with a source; to be called before sources are attached.
+    """Refuse a source that shares trainable weights with the student; called before sources are attached.
 
     Raises:
-        ConfigError: naming the source and such a weight, or that no weight of the student learns.
+        ConfigError: naming the source and a shared weight; if no weight of the student is trainable.
     """
     names = {id(weight): name for name, weight in student.named_parameters()}
     for role, source in sources.items():
-        models = [model for model in source.given if model is not student]  # which is another mistake
+        models = [model for model in source.given if model is not student]  # refused elsewhere
         weights = [weight for model in models for weight in model.parameters() if weight.requires_grad]
         shared = [names[id(weight)] for weight in weights if id(weight) in names]
         if shared:
@@ -151,7 +151,7 @@ def check_writers(sources: Mapping[str, Source], rollout: Rollout) -> None:
 
 
 def check_domains_of(sources: Mapping[str, Source], fusion: FusionRule) -> None:
-    """Refuse a rule that evens out domains of a source that has none.
+    """Refuse ``scale_domains`` for a source without domains.
 
     Raises:
         ConfigError: naming the setting and the source.
@@ -166,7 +166,7 @@ def check_domains_of(sources: Mapping[str, Source], fusion: FusionRule) -> None:
 
 
 def check_bases(student: PreTrainedModel, sources: Mapping[str, Source]) -> None:
-    """Refuse the student's base as a source beside a snapshot of the student: with new adapters, they are one policy.
+    """Refuse a snapshot of the student beside its base: with new adapters, they are one policy.
 
     Raises:
         ConfigError: naming both.
@@ -186,7 +186,7 @@ def _shares(source: Source, weights: set[nn.Parameter]) -> bool:
 
 
 def check_trainer(trainer: L.Trainer, reduction: str, sources: Mapping[str, Source]) -> None:
-    """Refuse flags of the Trainer under which the method would silently be another.
+    """Refuse flags of the Trainer that would silently change the method.
 
     Raises:
         ConfigError: for ``token`` reduction under gradient accumulation, an average kept in low precision, a
@@ -214,7 +214,7 @@ def check_trainer(trainer: L.Trainer, reduction: str, sources: Mapping[str, Sour
 
 
 def check_reduction(reduction: str, accumulate_grad_batches: int) -> None:
-    """Refuse a mean over tokens under gradient accumulation.
+    """Refuse ``token`` reduction under gradient accumulation.
 
     Raises:
         ConfigError: naming both settings.
@@ -227,7 +227,7 @@ def check_reduction(reduction: str, accumulate_grad_batches: int) -> None:
 
 
 def check_average(dtype: torch.dtype, name: str) -> None:
-    """Refuse to keep a moving average of the student in low precision.
+    """Refuse a moving average of the student in low precision.
 
     Raises:
         ConfigError: for any but float32.
@@ -241,11 +241,11 @@ def check_average(dtype: torch.dtype, name: str) -> None:
 
 @torch.no_grad()
 def check_dtype_of_weights(optimizers: Sequence[Optimizer]) -> None:
-    """Refuse weights in float16, and warn that those in bfloat16 will hardly move.
+    """Refuse weights in float16, and warn about weights in bfloat16 that rounding would hold still.
 
-    In float16 small gradients are 0, and so is the epsilon of Adam, which divides by it. In bfloat16 a step that is
-    small beside a weight is rounded away. A step of Adam and its kin has the size of the learning rate; one of SGD is
-    mostly smaller.
+    In float16 small gradients become 0, and so does Adam's epsilon, by which it divides. In bfloat16 a step that is
+    small relative to a weight is rounded away. Steps of Adam and its kin have the size of the learning rate; those of
+    SGD are mostly smaller.
 
     Raises:
         ConfigError: for weights in float16.
@@ -291,7 +291,7 @@ def check_same_parameters(expected: Mapping[str, Tensor], found: Mapping[str, Te
 def warn_without_privileged_text(
     examples: Sequence[Example], sources: Mapping[str, Source], fusion: FusionRule
 ) -> bool:
-    """Say, and return, that a batch shows a source that is the student nothing that the student does not see."""
+    """Warn, and return True, if a batch has no privileged text and a source is the student itself."""
     own = [name for name, source in sources.items() if name in fusion.needs and _is_student(source)]
     if not examples or not own or any(example.get("privileged") for example in examples):
         return False

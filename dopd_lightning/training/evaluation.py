@@ -1,4 +1,4 @@
-"""Answers of a policy, and how many of them are right."""
+"""Greedy answers of a policy, and their accuracy."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from dopd_lightning.training.writing import Writing
 
 
 class Evaluation:
-    """Has the student, or a source that is one policy, answer greedily.
+    """Let the student, or a source that is one policy, answer greedily.
 
     Args:
-        writing: writes.
+        writing: generates answers.
         sources: by name.
         encoder: encodes prompts.
         tokenizer: decodes answers.
-        verifier: scores them.
-        max_new_tokens: the length limit of an answer.
-        privileged: whether prompts are shown with privileged text.
+        verifier: scores answers.
+        max_new_tokens: length limit of an answer.
+        privileged: show privileged text in prompts.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Evaluation:
 
     @property
     def policy(self) -> PreTrainedModel:
-        """The policy that answers."""
+        """Policy that answers."""
         if self._name == "student":
             return self.writing.student
         source = self.sources[self._name]
@@ -59,7 +59,7 @@ class Evaluation:
 
     @property
     def of_student(self) -> bool:
-        """Tell whether the student answers."""
+        """True if the student answers."""
         return self._name == "student"
 
     @contextmanager
@@ -81,11 +81,11 @@ class Evaluation:
             self._name = before
 
     def answer(self, examples: Sequence[Example], *, synchronise: bool = False) -> list[str]:
-        """One answer to each example.
+        """Return one answer to each example.
 
         Args:
             examples: as in a batch.
-            synchronise: whether to push the student's weights to the engine in any case.
+            synchronise: push the student's weights to the engine in any case.
         """
         policy = self.policy
         prompts = [self.encoder.prompt(example, privileged=self.privileged) for example in examples]
@@ -96,14 +96,14 @@ class Evaluation:
         return self.tokenizer.batch_decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def count(self, batch: Any, accuracy: Accuracy, *, synchronise: bool = False) -> int:
-        """Count answers that the verifier gives its full score of 1; returns how many were asked for."""
+        """Count the answers with the verifier's full score of 1, and return the number of all answers."""
         examples = examples_of(batch)
         for example, answer in zip(examples, self.answer(examples, synchronise=synchronise), strict=True):
             accuracy.update(self.verifier(answer, example) >= 1)
         return len(examples)
 
     def predict(self, batch: Any, *, synchronise: bool = False) -> list[dict[str, Any]]:
-        """The batch's prompts with their answers."""
+        """Return the batch's prompts with their answers."""
         examples = examples_of(batch)
         return [
             {"prompt": example["prompt"], "response": response, "answer": example.get("answer")}
@@ -111,7 +111,7 @@ class Evaluation:
         ]
 
     def gather(self) -> None:
-        """Gather the policy's weights for all batches: one process may have one more of them than another."""
+        """Gather the policy's weights for all batches: processes may have different numbers of batches."""
         self._gathered.enter_context(gathered(self.policy))
 
     def let_go(self) -> None:

@@ -1,4 +1,4 @@
-"""The method, run by Lightning."""
+"""Lightning module of the method."""
 
 from __future__ import annotations
 
@@ -70,39 +70,40 @@ from dopd_lightning.training.writing import Writing
 
 
 class DOPDModule(L.LightningModule):
-    """Dual on-policy distillation: a student learns, on its own responses, from a teacher and a reference.
+    """Dual on-policy distillation: a student learns from a teacher and a reference, on its own responses.
 
     Args:
-        student: trainable policy, loaded or by name.
-        teacher: the source of this name: a frozen policy of the student's family, loaded or by name, the name of a kind
-            (``student``, ``snapshot``, ``ema``, ``base``), or any :class:`~dopd_lightning.sources.Source`. ``None``
-            where neither the fusion rule nor the rollout needs one.
-        reference: the source of this name, in the same ways.
-        fusion: decides token by token who teaches, with which divergence, how strongly. The paper's routing by default.
-        rollout: where responses come from. The student by default.
-        engine: what writes the student's responses, in training and evaluation: transformers by default, or vLLM.
-        prompt_format: how prompts and privileged text become token ids.
-        privileged: which policy sees privileged text.
+        student: trainable policy, as a model or by name.
+        teacher: source of this name: a frozen policy of the student's family, as a model or by name, the name of a kind
+            (``student``, ``snapshot``, ``ema``, ``base``), or any :class:`~dopd_lightning.sources.Source`. ``None`` if
+            neither the fusion rule nor the rollout needs one.
+        reference: source of this name, in the same ways.
+        fusion: decides token by token which source teaches, with which divergence and weight; by default the paper's
+            rule.
+        rollout: decides which policy writes responses; by default the student.
+        engine: writes the student's responses, in training and evaluation: transformers by default, or vLLM.
+        prompt_format: renders prompts and privileged text.
+        privileged: access of policies to privileged text.
         sources: further sources by name, in the same ways.
-        tokenizer: the student's, loaded or by name; found by the student's name if not given.
-        teacher_tokenizer: to compare with the student's; found by the teacher's name if not given.
-        reference_tokenizer: likewise, where the reference is a model of its own.
+        tokenizer: of the student, as an object or by name; found by the student's name if not given.
+        teacher_tokenizer: compared with the student's; found by the teacher's name if not given.
+        reference_tokenizer: likewise, if the reference is a model of its own.
         optimizer: parameters -> optimizer.
         scheduler: ``(optimizer=…, num_training_steps=…)`` -> scheduler, stepped after each optimizer step.
         reduction: ``rollout`` (the paper's: a mean over each rollout's tokens, then over rollouts) or ``token``.
         loss_temperature: divides all logits in the divergences. It is not the sampling temperature.
-        loss_memory: MiB that the loss may take for logits, which it makes for as many tokens at once as fit in.
-        activation_checkpointing: compute the student's layers again in the backward pass instead of keeping what they
-            computed: less memory for about a third more work.
+        loss_memory: MiB for logits in the loss, which computes as many tokens at once as fit.
+        activation_checkpointing: recompute the student's layers in the backward pass instead of keeping their
+            activations: less memory for about a third more work.
         verifier: scores answers in validation: a name or a callable ``(response, example) -> float``.
 
-    A batch is what a dataloader makes of dicts with ``prompt`` (text or chat messages) and, optionally, ``privileged``,
-    ``answer`` and ``completion``. ``training_step`` returns the loss and, for callbacks, ``record``
+    A batch is a dataloader's collation of dicts with ``prompt`` (text or chat messages) and, optionally,
+    ``privileged``, ``answer`` and ``completion``. ``training_step`` returns the loss and, for callbacks, the ``record``
     (:class:`~dopd_lightning.record.TokenRecord`).
 
     Raises:
-        ConfigError: for parts that do not fit together: a source that the rule needs and that is not there, different
-            tokenizers, ``top_k`` above the vocabulary, more new tokens than positions.
+        ConfigError: for parts that do not fit together: a missing source, different tokenizers, ``top_k`` above the
+            vocabulary, more new tokens than positions.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class DOPDModule(L.LightningModule):
         self._make_scheduler = scheduler
 
         if isinstance(self.fusion, nn.Module):
-            self.fusion.requires_grad_(False)  # the loss has no gradient for it, and DDP would wait for one
+            self.fusion.requires_grad_(False)  # the loss gives it no gradient, and DDP would wait for one
         self.student = load_policy(student) if isinstance(student, str | os.PathLike) else student
         self._sources = sources_of(named)
         self.sources = nn.ModuleDict(self._sources)
@@ -167,9 +168,9 @@ class DOPDModule(L.LightningModule):
         check_bases(self.student, {name: self._sources[name] for name in sorted(self.fusion.needs)})
         room = plan.room_for_prompt({name: policy.config for name, policy in policies.items()})
         self.prompt_limit = min(self.prompt_format.max_tokens, room)
-        for source in self._sources.values():  # not before: what is refused stays as it was given
+        for source in self._sources.values():  # after all checks: a refused model stays as it was given
             source.attach(self.student)
-            source.requires_grad_(False)  # whoever wrote it: DDP would wait for a gradient
+            source.requires_grad_(False)  # also those of a user's own class: DDP would wait for a gradient
         if activation_checkpointing:
             checkpoint_activations(self.student)
 
@@ -214,25 +215,25 @@ class DOPDModule(L.LightningModule):
             limit,
             self.privileged.evaluation,
         )
-        self.accuracies = nn.ModuleDict()  # one a dataloader, made when it comes up
+        self.accuracies = nn.ModuleDict()  # one a dataloader, made on first use
         self.regime_counts = RegimeCounts()
         self._resuming = Resuming(self.regime_counts, self._prompting)
         leave_out_of_state_dict(self, self.student, self._sources, self._student_changed)
         self._is_finite = False
         self._details: tuple[int, int | None] | None = None
         self._warned = False
-        self._micro_batches = 0  # of the step under way
+        self._micro_batches = 0  # of the current step
         self.train()
 
     @property
     def teacher(self) -> PreTrainedModel | None:
-        """The policy of the source of this name, if there is one and it has one policy."""
+        """Policy of the source of this name; None if it is missing or has several policies."""
         source = self._sources.get("teacher")
         return source.policy(self.student) if isinstance(source, OnePolicy) else None
 
     @property
     def reference(self) -> Source:
-        """The source of this name."""
+        """Source of this name."""
         return self._sources["reference"]
 
     # ------------------------------------------------------------------------------------------------ training
@@ -296,9 +297,9 @@ class DOPDModule(L.LightningModule):
     # ---------------------------------------------------------------------------------------------- evaluation
 
     def answer(self, examples: Sequence[Example]) -> list[str]:
-        """Greedy answers by the student or, inside :meth:`answering_as`, by another policy.
+        """Return greedy answers by the student or, inside :meth:`answering_as`, by another policy.
 
-        Prompts are bare, unless ``privileged.evaluation`` says otherwise.
+        Prompts are bare unless ``privileged.evaluation`` is set.
         """
         return self._evaluation.answer(examples, synchronise=self._trainer is None)
 
@@ -311,7 +312,7 @@ class DOPDModule(L.LightningModule):
         return self._evaluation.by(role)
 
     def on_validation_start(self) -> None:
-        """Synchronise in all processes at once: one of them may have no batch to answer."""
+        """Push the student's weights in all processes at once, since one of them may have no batch."""
         if self._evaluation.of_student:
             self._writing.synchronise()
 
@@ -334,7 +335,7 @@ class DOPDModule(L.LightningModule):
         self._evaluate(batch, "test", dataloader_idx)
 
     def _evaluate(self, batch: Any, stage: str, dataloader_idx: int) -> None:
-        """Log ``<stage>/accuracy``; with several dataloaders, Lightning adds the number of each to the name."""
+        """Log ``<stage>/accuracy``; with several dataloaders, Lightning appends their indices."""
         key = f"{stage}_{dataloader_idx}"
         if key not in self.accuracies:
             self.accuracies[key] = Accuracy().to(self.device)
@@ -351,7 +352,7 @@ class DOPDModule(L.LightningModule):
         )
 
     def predict_step(self, batch: Any, batch_idx: int) -> list[dict[str, Any]]:
-        """The batch's prompts with the student's answers."""
+        """Return the batch's prompts with the student's answers."""
         return self._evaluation.predict(batch, synchronise=self._trainer is None)
 
     # ---------------------------------------------------------------------------------------------- checkpoints
@@ -360,7 +361,7 @@ class DOPDModule(L.LightningModule):
         self._resuming.save(checkpoint, self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the checkpoint is of these models.
+        """Check that the checkpoint belongs to these models.
 
         Raises:
             ConfigError: naming a parameter that is missing, foreign or of another shape.
@@ -380,25 +381,25 @@ class DOPDModule(L.LightningModule):
     # ------------------------------------------------------------------------------------- modes and optimization
 
     def configure_model(self) -> None:
-        """Spread every policy's weights over the processes, where the strategy is FSDP2."""
+        """Shard every policy over the processes, if the strategy is FSDP2."""
         mesh = self.device_mesh
         if mesh is None:
             return
-        self.strict_loading = False  # it would miss the frozen sources; on_load_checkpoint misses what is the student's
+        self.strict_loading = False  # frozen sources are not in checkpoints; on_load_checkpoint checks the rest
         for policy in (self.student, *policies_of(self._sources, self.student).values()):
             if not is_sharded(policy):
                 shard(policy, mesh["data_parallel"])
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move and convert, but for the dtype of frozen models, and of a rule's own weights and means.
+        """Move and convert, except for the dtype of frozen models and of a rule's own weights and means.
 
-        (``precision=bf16-true`` would convert all. A snapshot or average follows the student that it is of.)
+        (``precision=bf16-true`` would convert all. A snapshot or average has the student's dtype.)
         """
         device, *_ = torch._C._nn._parse_to(*args, **kwargs)
         kept: list[tuple[nn.Module, str, nn.Module]] = [*keeping_dtype(self.sources)]
         kept += [(self, "fusion", self.fusion)] if isinstance(self.fusion, nn.Module) else []
         for owner, name, _ in kept:
-            owner._modules[name] = nn.Module()  # in its place, so that all stay in their order
+            owner._modules[name] = nn.Module()  # a placeholder keeps the order of modules
         try:
             super().to(*args, **kwargs)
         finally:
@@ -407,7 +408,7 @@ class DOPDModule(L.LightningModule):
         return self
 
     def train(self, mode: bool = True) -> DOPDModule:
-        """Set the student's mode; the sources stay in eval mode whatever is asked."""
+        """Set the student's mode; sources always stay in eval mode."""
         super().train(mode)
         self.sources.eval()
         return self
@@ -416,10 +417,10 @@ class DOPDModule(L.LightningModule):
         check_trainer(self.trainer, self.reduction, self._sources)
         check_dtype_of_weights(self.trainer.optimizers)
         self._is_finite = False
-        # from_pretrained returns eval mode, and fit does not call train(). The sources are in eval mode on purpose.
+        # from_pretrained returns eval mode, and fit does not call train(). Sources are in eval mode on purpose.
         self.train()
         warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
-        if self.global_rank > 0:  # all processes were seeded alike, and would sample alike
+        if self.global_rank > 0:  # all processes have the same seed, and would sample the same
             torch.manual_seed(torch.initial_seed() + self.global_rank)
         self._prompting.seed(torch.initial_seed())
 
@@ -431,9 +432,9 @@ class DOPDModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_after_backward(self) -> None:
-        """Make the gradient of a step with fewer micro-batches than others their mean.
+        """Rescale the gradient of a step with fewer micro-batches, so that it is their mean.
 
-        Lightning divides every loss by ``accumulate_grad_batches``, at the end of an epoch too, where fewer are left.
+        Lightning divides every loss by ``accumulate_grad_batches``, also at the end of an epoch, where fewer are left.
         """
         if self._trainer is None:
             return

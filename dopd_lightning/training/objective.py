@@ -19,21 +19,21 @@ from dopd_lightning.sources import Reading, Source, policies_of
 
 @dataclass(frozen=True)
 class Wanted:
-    """Rollouts of a batch that details are wanted of, and the number of likeliest tokens."""
+    """Request for details: rows of the batch, and the number of likeliest tokens."""
 
     rollouts: Sequence[int]
     alternatives: int
 
 
 class Objective:
-    """StateScores the responses by each policy, fuses, and reduces to the loss (paper's total objective).
+    """Score responses under each policy, apply the fusion rule, and reduce to the loss (paper's total objective).
 
     Args:
-        fusion: the rule.
-        scoring: of responses, by policies.
+        fusion: the fusion rule.
+        scoring: scores responses under policies.
         reduction: ``rollout`` or ``token``.
         end_ids: tokens that end a response.
-        check: refuses divergences that would be wrong, before they become a loss.
+        check: refuses biased divergences, before the loss is computed.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Objective:
         wanted: Wanted | None = None,
         thresholds: Thresholds | None = None,
     ) -> tuple[Tensor, TokenRecord]:
-        """The loss, a scalar with the student's graph, and the record, detached.
+        """Return the loss, a scalar with the student's graph, and the detached record.
 
         Args:
-            student: the policy that learns.
-            sources: by name, those that the rule needs.
-            views: what the student and each source read, by name.
+            student: the trained policy.
+            sources: those that the rule needs, by name.
+            views: inputs of the student and each source, by name.
             rollouts: the student's responses.
-            wanted: details.
+            wanted: request for details.
             thresholds: for a rule that routes, instead of means over these responses.
         """
         responses, tables = rollouts.responses, self.tables

@@ -1,4 +1,4 @@
-"""The method's configuration, checked before any model is loaded: by the command line and by `DOPDModule` alike."""
+"""Configuration of the method, checked before any model loads, by the command line and by `DOPDModule`."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from dopd_lightning.training.consistency import described
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Settings that need no model, and whether they fit together.
+    """Settings that can be checked together without a model.
 
     Attributes:
-        fusion: the rule; its declared targets and divergences are what is checked.
-        rollout: where responses come from.
-        engine: writes the student's.
-        sources: names of the sources that there are.
+        fusion: the rule, whose declared targets and divergences are checked.
+        rollout: writes responses.
+        engine: writes the student's responses.
+        sources: names of all sources.
         reduction: ``rollout`` or ``token``.
         loss_temperature: above 0.
         loss_memory: MiB, above 0.
         verifier: a name or a callable.
 
     Raises:
-        ConfigError: listing the choices, or stating the range; for a class or a name instead of an object; for a source
-            that is missing; as :meth:`check_divergences`.
+        ConfigError: for a value that is no choice or out of range, a class or a name instead of an object, or a missing
+            source; as :meth:`check_divergences`.
     """
 
     fusion: FusionRule
@@ -70,7 +70,7 @@ class Plan:
                 )
 
     def check_divergences(self, divergences: Iterable[Divergence]) -> None:
-        """Refuse ``support=sampled`` where it would be biased: on no samples of the distribution in the loss.
+        """Refuse ``support=sampled`` on tokens drawn from another distribution than the one in the loss.
 
         Raises:
             ConfigError: naming the setting.
@@ -95,8 +95,8 @@ class Plan:
     def check_top_k(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse a support larger than the vocabulary.
 
-        Raises:
-            ConfigError: if a term of the rule takes a top-K, and its ``top_k`` is above the number of tokens.
+            Raises:
+        ConfigError: if a term of the rule has a top-K support, and its ``top_k`` exceeds the number of tokens.
         """
         top_ks = [how.top_k for _, how in pairs_of(self.fusion) if how.support == "top_k"]
         top_k, size = max(top_ks, default=0), max(tokenizer.get_vocab().values()) + 1
@@ -104,7 +104,7 @@ class Plan:
             raise ConfigError(f"fusion.top_k: {top_k} is above the vocabulary of {size} tokens; choose at most that")
 
     def room_for_prompt(self, configs: Mapping[str, PreTrainedConfig]) -> int:
-        """The longest prompt, in tokens, that leaves positions for ``rollout.max_new_tokens`` more.
+        """Return the longest prompt, in tokens, that leaves positions for ``rollout.max_new_tokens`` more.
 
         Args:
             configs: of the policies, by name.

@@ -12,14 +12,14 @@ from dopd_lightning.errors import check_range
 class PrivilegedAccess:
     """Probability, for each example, that a policy sees privileged text.
 
-    The paper's method shows it to both sources and never to the student. Other values are its ablations (Fig. 3,
-    Table 8), and training on completions with the student shown some of the hints.
+    In the paper both sources see it and the student never does. Other values are its ablations (Fig. 3, Table 8), and
+    training on completions with a student that sees some of the hints.
 
     Attributes:
-        student: while it learns.
-        teacher: while it teaches.
-        reference: while it teaches.
-        evaluation: whether whoever is evaluated sees it, to tell what privileged text is worth to a policy.
+        student: in training.
+        teacher: in training.
+        reference: in training.
+        evaluation: show it to the evaluated policy, to measure its effect.
     """
 
     student: float = 0.0

@@ -1,4 +1,4 @@
-"""Prompts of a batch, as the student and each source see them."""
+"""Prompts of a batch for the student and each source."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from dopd_lightning.training.privileged import PrivilegedAccess
 
 
 class Prompting:
-    """Draws who is shown privileged text, and encodes prompts.
+    """Draw which prompts have privileged text, and encode them.
 
-    For the student, the teacher and the reference, in this order, it is drawn from torch's global generator, whether or
-    not they are there. Further sources have a generator of their own: with them, all else is drawn as without.
+    For the student, the teacher and the reference, in this order, draws come from torch's global generator, whether or
+    not the run has them. Further sources have a generator of their own, so that they change no other draw.
 
     Args:
         encoder: of the run's policies.
-        privileged: says how often the student, the teacher and the reference see it.
-        sources: by name; further ones say it themselves.
+        privileged: probabilities for the student, the teacher and the reference.
+        sources: by name; further ones have a probability of their own (``shown``).
     """
 
     def __init__(self, encoder: Encoder, privileged: PrivilegedAccess, sources: Mapping[str, Source]) -> None:
         self.encoder = encoder
         self._shown = privileged.shown({name: source.shown for name, source in sources.items()})
-        self._draws: torch.Generator | None = None  # made when it is drawn from: it cannot be sent to a process
+        self._draws: torch.Generator | None = None  # made at its first draw, since a generator cannot be pickled
         self._seed: int | None = None
 
     def of_all(self, examples: Sequence[Example]) -> dict[str, list[EncodedPrompt]]:
-        """Each example's prompt by policy.
+        """Return each example's prompt, by policy.
 
         Raises:
             DataError: for a prompt that cannot be encoded.
@@ -54,7 +54,7 @@ class Prompting:
         ]
 
     def seed(self, seed: int) -> None:
-        """Begin to draw for further sources, with a seed that is this process's own."""
+        """Seed the generator of further sources with this process's own seed."""
         self._draws, self._seed = None, seed
 
     @contextmanager
@@ -68,7 +68,7 @@ class Prompting:
 
     @property
     def random_state(self) -> torch.Tensor | None:
-        """State of the generator for further sources; None where nothing was drawn yet."""
+        """State of the generator of further sources; None before its first draw."""
         return None if self._draws is None else self._draws.get_state()
 
     @random_state.setter

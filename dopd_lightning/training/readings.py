@@ -1,8 +1,8 @@
-"""A policy says the same of a text however it is read: alone, beside a longer one behind padding, and token by token.
+"""Checks that a policy gives a text the same probabilities alone, padded beside a longer one, and token by token.
 
-The method takes this for granted, and some architectures do otherwise: a recurrent state runs through padding as if it
-were text, or a cached step computes something else than a training pass. The loss falls all the same. So each policy is
-tried once in each way that it is used, on a few tokens.
+The method relies on it, and some architectures differ: a recurrent state runs through padding as if it were text, or a
+cached step computes something else than a training pass. The loss falls all the same. So each policy is tested once in
+each way that it is used, on a few tokens.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from dopd_lightning.scores import Responses, response_logits, view_of
 
 _TEXT = "A quick test: 12 + 34 = 46, and the colours of the 3 small birds in that old tree are red, green and blue."
 _LENGTHS = (37, 11)
-"""Lengths of the two prompts. Their difference is odd: some architectures join several tokens into one."""
+"""Lengths of the two prompts. Their difference is odd, since some architectures merge tokens in pairs."""
 _RESPONSE = 3
 _ROUNDING = {"float32": 5e-4, "gpu": 0.02, "low": 0.1}
-"""The largest differences, as shares of the log-probabilities' spread over the vocabulary. (GPUs may round factors of
-float32 products to ten bits.) Of 150 tiny architectures, those that read right are off by 1e-5 in float32 and 0.01 in
+"""Largest allowed differences, as shares of the log-probabilities' spread over the vocabulary. (GPUs may round factors
+of float32 products to ten bits.) Of 150 tiny architectures, the correct ones differ by 1e-5 in float32 and 0.01 in
 bfloat16; padding that is read as text makes 0.07 and more."""
 
 
 class Readings:
-    """Tries policies, each once in each way.
+    """Test policies, each once in each way of reading.
 
     Args:
         tokenizer: of all of them.
         vocabulary_size: number of real tokens.
-        positions: the most tokens that they all can read.
+        positions: largest number of tokens that all of them can read.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary_size: int, positions: int) -> None:
@@ -46,13 +46,13 @@ class Readings:
         tokens = (text * (long + short + 2 * _RESPONSE))[: long + short + 2 * _RESPONSE]
         self._prompts = [tokens[:long], tokens[long : long + short]]
         self._responses = [tokens[-2 * _RESPONSE : -_RESPONSE], tokens[-_RESPONSE:]]
-        # A padding token's embedding may be zeros until it has learned: any other token shows what comes of padding.
+        # A padding token's embedding may be zeros at first, and would hide the fault: pad with another token.
         self._pad_id = text[0]
         self._vocabulary_size = vocabulary_size
-        self._tried: set[tuple[int, str]] = set()  # a policy may have two roles
+        self._tried: set[tuple[int, str]] = set()  # one policy may have two roles
 
     def try_scoring(self, role: str, policy: PreTrainedModel) -> None:
-        """Score two responses as training does. Of a sharded policy, all processes have to call it.
+        """Score two responses as in training. All processes must call it for a sharded policy.
 
         Raises:
             ConfigError: if their probabilities depend on padding, or on tokens that come later.
@@ -60,7 +60,7 @@ class Readings:
         self._once(role, "scoring", policy, self._score)
 
     def try_writing(self, role: str, policy: PreTrainedModel) -> None:
-        """Write two responses as rollouts do. Of a sharded policy, all processes have to call it.
+        """Write two responses as in rollouts. All processes must call it for a sharded policy.
 
         Raises:
             ConfigError: if tokens are sampled from other probabilities than they are scored with.
@@ -117,20 +117,20 @@ class Readings:
         )
 
     def _logits(self, policy: PreTrainedModel, rows: Sequence[int], responses: Sequence[Sequence[int]]) -> Tensor:
-        """``(rows, tokens, vocab)``, of the numbered prompts and responses."""
+        """Return logits ``(rows, tokens, vocab)`` of the given prompts and responses."""
         prompts = [self._prompts[row] for row in rows]
         given = Responses.from_lists([responses[row] for row in rows], self._pad_id).to(policy.device)
         return response_logits(policy, view_of(prompts, given, self._pad_id), self._vocabulary_size)
 
 
 class _Trial(NamedTuple):
-    """A policy in a role."""
+    """Test of a policy in a role."""
 
     role: str
     policy: PreTrainedModel
 
     def compare(self, found: Tensor, expected: Tensor, complaint: str) -> None:
-        """Refuse logits that differ by more than rounding."""
+        """Raise ConfigError for logits that differ by more than rounding."""
         nats = difference(found, expected, self.policy)
         if nats is not None:
             raise ConfigError(
@@ -140,12 +140,12 @@ class _Trial(NamedTuple):
 
 
 def difference(found: Tensor, expected: Tensor, policy: PreTrainedModel) -> float | None:
-    """The largest, in nats, between two sets of logits that are to be one policy's, if it is no rounding.
+    """Return the largest difference, in nats, between logits that should be equal; None if it is rounding.
 
     Args:
         found: ``(..., vocab)``.
-        expected: the same shape. Where they are not finite, which is another fault, nothing is compared.
-        policy: computed them.
+        expected: the same shape. Not compared if not finite, which is another fault.
+        policy: the policy that computed both.
     """
     logps, right = found.float().log_softmax(-1), expected.float().log_softmax(-1)
     if not right.isfinite().all():

@@ -1,4 +1,4 @@
-"""Contents of a checkpoint, and how a run goes on from one."""
+"""Contents of checkpoints, and resuming from one."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from dopd_lightning.training.prompting import Prompting
 
 
 class Resuming:
-    """Saves what learns and what is random, besides what Lightning does.
+    """Save and restore random states and regime counts, in addition to Lightning's own state.
 
     Args:
-        counts: of regimes, over the whole run.
-        prompting: draws.
+        counts: regime counts of the whole run.
+        prompting: has a random generator of its own.
     """
 
     def __init__(self, counts: RegimeCounts, prompting: Prompting) -> None:
@@ -34,14 +34,14 @@ class Resuming:
         self._random_states: list[dict[str, Any]] | None = None
 
     def save(self, checkpoint: dict[str, Any], device: torch.device) -> None:
-        """Add each process's random state, and what was counted so far."""
+        """Add each process's random state and the regime counts."""
         checkpoint["regime_counts"] = self.counts.counts.tolist()
         sources = self.prompting.random_state
         own = random_state(device) | ({} if sources is None else {"sources": sources})
         checkpoint["random_states"] = gathered_objects(own)
 
     def load(self, checkpoint: dict[str, Any], module: nn.Module) -> None:
-        """Check that the checkpoint is of this module, and mend what Lightning would go on from wrongly.
+        """Check that the checkpoint belongs to this module, and correct progress that Lightning would resume wrongly.
 
         Raises:
             ConfigError: naming a parameter that is missing, foreign or of another shape.
@@ -55,11 +55,11 @@ class Resuming:
             self.counts.counts.copy_(torch.tensor(checkpoint["regime_counts"]))
 
     def begin(self, trainer: L.Trainer) -> None:
-        """Read the training data from where the checkpoint left them."""
+        """Resume the training data where the checkpoint left them."""
         go_on_in_data(trainer)
 
     def begin_batch(self, trainer: L.Trainer, device: torch.device) -> None:
-        """Put random states where the checkpoint left them, before the first batch."""
+        """Restore random states before the first batch."""
         states, self._random_states = self._random_states, None
         if states is None or trainer.ckpt_path is None:
             return
@@ -67,7 +67,7 @@ class Resuming:
             own = states[trainer.global_rank]
             set_random_state(own, device)
             self.prompting.random_state = own.get("sources")
-        else:  # nobody's to go on from; what the step began with must not be drawn again
+        else:  # states of other processes; the draws of the first step must not repeat
             torch.manual_seed(torch.initial_seed() + trainer.world_size * trainer.global_step)
             rank_zero_warn(
                 f"the checkpoint has the random states of {len(states)} processes, and this run has "
@@ -78,22 +78,22 @@ class Resuming:
 def leave_out_of_state_dict(
     module: nn.Module, student: PreTrainedModel, sources: Mapping[str, Source], loaded: Callable[[], None]
 ) -> None:
-    """Have a module's state dict be without what never changes, and loading not miss it.
+    """Exclude weights that never change from a module's state dict, and from the keys that loading requires.
 
-    That are frozen sources, and whatever of the student is frozen (a base, of adapters).
+    These are frozen sources, and frozen weights of the student (the base of adapters).
 
     Args:
         module: has ``student`` and ``sources``.
         student: its student.
         sources: its sources, by name.
-        loaded: is called after each loading.
+        loaded: called after each loading.
     """
     module.register_state_dict_post_hook(_LeaveOut(student, sources))  # type: ignore[no-untyped-call]
     module.register_load_state_dict_post_hook(_DoNotMiss(student, sources, loaded))  # type: ignore[no-untyped-call]
 
 
 class _Unchanging:
-    """Tells which names of a state dict never change. (A class, so that it can be sent to a process.)"""
+    """Names of a state dict that never change. (A class, so that it can be pickled.)"""
 
     def __init__(self, student: PreTrainedModel, sources: Mapping[str, Source]) -> None:
         self.student, self.sources = student, sources

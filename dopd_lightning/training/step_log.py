@@ -1,4 +1,4 @@
-"""Metrics of a step, logged where the optimizer steps."""
+"""Logging of a step's metrics when the optimizer steps."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dopd_lightning.record.names import LOSS, in_training
 
 
 class StepLog:
-    """Collects the metrics of a step's micro-batches, and logs their means.
+    """Collect the metrics of a step's micro-batches, and log their means.
 
     Args:
-        max_new_tokens: the length limit of responses.
+        max_new_tokens: length limit of responses.
     """
 
     def __init__(self, max_new_tokens: int) -> None:
@@ -23,13 +23,13 @@ class StepLog:
         self._logged: set[str] = set()  # names, at the last step
 
     def begin(self) -> None:
-        """Forget the micro-batches of a step that was broken off."""
+        """Discard the micro-batches of an interrupted step."""
         self._metrics = StepMetrics()
 
     def __call__(self, module: L.LightningModule, loss: Tensor, record: TokenRecord) -> None:
-        """Count a micro-batch, and log where a step ends; every process calls it."""
+        """Add a micro-batch, and log at the end of a step; every process calls it."""
         self._metrics.add(loss, record, self.max_new_tokens)
-        if module.trainer.fit_loop._should_accumulate():  # Lightning logs where the optimizer steps
+        if module.trainer.fit_loop._should_accumulate():  # Lightning logs when the optimizer steps
             return
         metrics = self._metrics.take()
         self._forget(module.trainer, self._logged - metrics.keys())
@@ -40,9 +40,9 @@ class StepLog:
 
     @staticmethod
     def _forget(trainer: L.Trainer, names: set[str]) -> None:
-        """Take out of Lightning's results values of the step before that this one does not have.
+        """Remove values of the previous step that this one lacks from Lightning's results.
 
-        It would log them again: the loss of a regime that has no token now.
+        Lightning would log them again, such as the loss of a regime that now has no token.
         """
         for key, result in (trainer._results or {}).items():
             if key.partition(".")[2] in names:

@@ -1,4 +1,4 @@
-"""Responses, by the student's engine or by transformers."""
+"""Generation of responses, by the student's engine or by transformers."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dopd_lightning.training.readings import Readings
 
 
 class Writing:
-    """Has policies write.
+    """Generate responses of policies.
 
     Args:
         student: the policy whose responses the engine writes.
-        engine: holds the student's weights, or is the student itself.
-        readings: tries each policy before it first writes.
+        engine: writes the student's responses, with a copy of its weights or the student itself.
+        readings: tests each policy before it first writes.
         eos_ids: tokens that end a response.
-        pad_id: fills up.
+        pad_id: padding token.
         vocabulary_size: number of real tokens.
 
     Attributes:
-        behind: whether the student has changed since the engine was given its weights.
+        behind: True if the student has changed since its weights were pushed to the engine.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Writing:
         """Push the student's weights to the engine if they changed; all processes call it together.
 
         Args:
-            always: also if nobody said so: in a bare loop, nobody does.
+            always: push in any case; a bare loop does not report changes.
         """
         if self.behind or always:
             with evaluating(self.student):
@@ -59,14 +59,14 @@ class Writing:
         sampling: Sampling,
         samples_per_prompt: int = 1,
     ) -> list[list[int]]:
-        """Responses of a policy to each prompt, next to each other; the policy is in eval mode.
+        """Return token ids of a policy's responses, those to one prompt next to each other; the policy is in eval mode.
 
         Args:
             policy: the student, or a source's.
-            name: its name in errors.
+            name: name of the policy in errors.
             prompts: token ids.
-            sampling: how it writes.
-            samples_per_prompt: responses to each prompt.
+            sampling: settings.
+            samples_per_prompt: number of responses to each prompt.
         """
         self.try_out(policy, name)
         return (
