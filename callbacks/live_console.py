@@ -9,10 +9,10 @@ from lightning.pytorch.callbacks import RichProgressBar
 from rich import get_console
 from rich.text import Text
 
+from dopd_lightning.data import prompt_text
 from dopd_lightning.errors import check_range
 from dopd_lightning.fusion import Regime
 from dopd_lightning.maps import readable, shown, token_pieces
-from dopd_lightning.maps.collect import prompt_text
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.record.names import LOSS, TOKENS_PER_SECOND, accuracy_name, in_training
 from dopd_lightning.training.module import DOPDModule

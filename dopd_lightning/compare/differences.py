@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from dopd_lightning.io.flat import flat
 
 OF_NO_CONSEQUENCE = ("name", "stage", "ckpt_path", "runs", "objective", "evaluate", "paths", "logger", "privilege")
 """Keys for place, name and logging of a run; none of them changes what is learned."""
@@ -47,9 +49,9 @@ def differences_of(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
     differs, ``fusion.beta_weak`` counts only if it differs among those with such a weight. Where ``method`` differs, so
     do the parts that it consists of: they count only if they differ among runs of one method.
     """
-    flat = [dict(_flat("", _without_own(config))) for config in configs]
-    keys = list(dict.fromkeys(key for each in flat for key in each))
-    values = {key: [each.get(key) for each in flat] for key in keys}
+    settings = [{key: _canonical(value) for key, value in flat(_without_own(config))} for config in configs]
+    keys = list(dict.fromkeys(key for each in settings for key in each))
+    values = {key: [each.get(key) for each in settings] for key in keys}
     seeds = [_canonical(config["seed"]) for config in configs]
     differ = [key for key in keys if len({*values[key]}) > 1 and not _follows(values[key], seeds)]
     if _METHOD in differ:
@@ -83,15 +85,6 @@ def _without_own(config: Mapping[str, Any]) -> Any:
         if isinstance(counts.get(group), Mapping):
             counts[group] = {name: value for name, value in counts[group].items() if name not in left_out}
     return without(counts)
-
-
-def _flat(where: str, node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, value in node.items():
-        key = f"{where}.{name}" if where else str(name)
-        if isinstance(value, Mapping) and value:
-            yield from _flat(key, value)
-        else:
-            yield key, _canonical(value)
 
 
 def _canonical(value: Any) -> str:

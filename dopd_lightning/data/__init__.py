@@ -2,7 +2,7 @@
 
 from dopd_lightning.data.collate import collate, examples_of
 from dopd_lightning.data.concatenation import Concatenation
-from dopd_lightning.data.example import Example, Message, Prompt, check_example, completion_text
+from dopd_lightning.data.example import Example, Message, Prompt, check_example, completion_text, prompt_text
 from dopd_lightning.data.hub import HubDataset
 from dopd_lightning.data.jsonl import JsonlDataset
 from dopd_lightning.data.module import DOPDDataModule
@@ -31,4 +31,5 @@ __all__ = [
     "examples_of",
     "extract_answer",
     "get_verifier",
+    "prompt_text",
 ]

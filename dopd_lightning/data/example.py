@@ -99,6 +99,18 @@ def _check_completion(completion: object, prompt: object, where: str) -> None:
             )
 
 
+def prompt_text(prompt: Prompt) -> str:
+    """Return a prompt as one text, each chat message after its role.
+
+    Example:
+        >>> prompt_text([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"}])
+        'system: Be brief.\\n\\nuser: 1 + 1?'
+    """
+    if isinstance(prompt, str):
+        return prompt
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt)
+
+
 def completion_text(example: Example) -> str:
     """Return the completion as one text: the last answer of several turns, empty if there is none."""
     completion = example.get("completion")

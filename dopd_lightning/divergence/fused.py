@@ -19,6 +19,7 @@ from dopd_lightning.divergence.term import Term
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.scores import RowScores, StateScores
 from dopd_lightning.scores.distribution import check_same_shape
+from dopd_lightning.scores.responses import scattered
 
 
 class Loss(NamedTuple):
@@ -58,14 +59,7 @@ def fused_loss(
     loss = _FusedLoss.apply(  # type: ignore[no-untyped-call]
         work, student.mask, torch.is_grad_enabled(), student.graph, student.head.weight, student.head.bias
     )
-    return Loss(loss, _in_place(work.per_token, student.mask))
-
-
-def _in_place(values: Tensor, mask: Tensor) -> Tensor:
-    """Scatter ``(tokens, …)`` values to the places where the mask is true; 0 elsewhere."""
-    full = torch.zeros(*mask.shape, *values.shape[1:], dtype=values.dtype, device=values.device)
-    full[mask] = values
-    return full
+    return Loss(loss, scattered(work.per_token, student.mask))
 
 
 def _check_source(name: str, source: RowScores, student: StateScores) -> None:
@@ -109,4 +103,4 @@ class _FusedLoss(torch.autograd.Function):
         states, weight, bias = (
             None if each is None else each.mul_(scale).to(dtype) for each, dtype in zip(given, ctx.dtypes, strict=True)
         )
-        return None, None, None, None if states is None else _in_place(states, ctx.mask), weight, bias
+        return None, None, None, None if states is None else scattered(states, ctx.mask), weight, bias

@@ -14,6 +14,7 @@ from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion.routing import Thresholds, advantage_gap
 from dopd_lightning.scores import LogitScores, Scores
 from dopd_lightning.scores.distribution import check_same_shape
+from dopd_lightning.scores.responses import scattered
 
 _STATISTICS = ("logp", "entropy", "divergence")
 
@@ -33,18 +34,18 @@ class PolicyStatistics:
     @cached_property
     def logp(self) -> Tensor:
         """Log-probability of the response token, in nats."""
-        return scatter(self.scores.logp.float(), self.scores.mask)
+        return scattered(self.scores.logp.float(), self.scores.mask)
 
     @cached_property
     def entropy(self) -> Tensor:
         """Entropy, in nats."""
-        return scatter(self.scores.entropy.float(), self.scores.mask)
+        return scattered(self.scores.entropy.float(), self.scores.mask)
 
     @cached_property
     def owner(self) -> Tensor:
         """Index of the source's member that scored each token, int64: its domain. 0 for a source without members."""
         owner, mask = self.scores.owner, self.scores.mask
-        return torch.zeros_like(mask, dtype=torch.long) if owner is None else scatter(owner, mask)
+        return torch.zeros_like(mask, dtype=torch.long) if owner is None else scattered(owner, mask)
 
     @cached_property
     def divergence(self) -> Tensor:
@@ -156,9 +157,4 @@ class TokenStatistics:
 
     def scatter(self, values: Tensor) -> Tensor:
         """Scatter one value a response token, ``(tokens,)``, to ``(batch, response)``, 0 where masked."""
-        return scatter(values, self.mask)
-
-
-def scatter(values: Tensor, mask: Tensor) -> Tensor:
-    """Scatter ``(tokens,)`` values to the places where ``mask`` ``(batch, response)`` is true; 0 elsewhere."""
-    return torch.zeros(mask.shape, dtype=values.dtype, device=values.device).masked_scatter(mask, values)
+        return scattered(values, self.mask)

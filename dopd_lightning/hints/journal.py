@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.io.files import json_line, says_what_fails
+from dopd_lightning.io.flat import flat
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 def _check_header(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     if before["journal"] != now["journal"]:
         raise DataError(f"{path}: written by another version of this program; start afresh in another folder")
-    then, wanted = dict(_flat("", before["settings"])), dict(_flat("", now["settings"]))
+    then, wanted = dict(flat(before["settings"])), dict(flat(now["settings"]))
     for key in [*wanted, *then]:
         if wanted.get(key) != then.get(key):
             raise ConfigError(
@@ -137,14 +138,6 @@ def _check_rows(
             raise DataError(f"data.train[{row}]: not the row that {path} has a hint for; {_ELSEWHERE}")
     if before["input"] != now["input"]:
         raise DataError(f"data.train: not the rows that {path} was begun with, though as many; {_ELSEWHERE}")
-
-
-def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for name, part in value.items():
-            yield from _flat(f"{key}.{name}".lstrip("."), part)
-    else:
-        yield key, value
 
 
 def _short(value: object) -> str:

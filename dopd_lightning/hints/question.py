@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dopd_lightning.data import Example, completion_text, extract_answer
+from dopd_lightning.data import Example, completion_text, extract_answer, prompt_text
 
 
 def question_of(example: Example) -> str:
-    """The prompt as one text: itself, the message of a chat that has one, or else all messages with their roles."""
+    """Return the prompt as one text; of a chat with one message, its content alone."""
     prompt = example["prompt"]
-    if isinstance(prompt, str):
-        return prompt
-    if len(prompt) == 1:
-        return prompt[0]["content"]
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt)
+    return prompt_text(prompt) if isinstance(prompt, str) or len(prompt) > 1 else prompt[0]["content"]
 
 
 def last_question_of(example: Example) -> str:

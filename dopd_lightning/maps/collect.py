@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dopd_lightning.data import prompt_text
 from dopd_lightning.maps.quantities import STUDENT
 from dopd_lightning.maps.snapshot import Alternatives, MappedResponse
 from dopd_lightning.record import TokenDetails, TokenRecord
@@ -27,13 +28,6 @@ def responses_of(record: TokenRecord, *, fixed: bool) -> list[MappedResponse]:
     if details is None:
         raise ValueError("responses_of: the record has no details; ask for them with DOPDModule.detail_next")
     return [_response(record, details, place, row, fixed) for place, row in enumerate(details.rollouts)]
-
-
-def prompt_text(prompt: str | Sequence[Mapping[str, str]]) -> str:
-    """A prompt as a person reads it; of chat messages, each behind its role."""
-    if isinstance(prompt, str):
-        return prompt
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt)
 
 
 def _response(record: TokenRecord, details: TokenDetails, place: int, row: int, fixed: bool) -> MappedResponse:

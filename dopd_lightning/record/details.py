@@ -10,6 +10,7 @@ from torch import Tensor
 from dopd_lightning.divergence import Divergence, Term, loss_of
 from dopd_lightning.record import Likeliest, TokenDetails
 from dopd_lightning.scores import Scores
+from dopd_lightning.scores.responses import scattered
 
 
 @torch.no_grad()
@@ -38,12 +39,5 @@ def token_details(
     likeliest = {}
     for role, scores in {"student": student, **sources}.items():
         ids, logps = scores.likeliest(alternatives, tokens)
-        likeliest[role] = Likeliest(*(_in_rows(each, chosen)[list(rollouts)] for each in (ids, logps.exp())))
+        likeliest[role] = Likeliest(*(scattered(each, chosen)[list(rollouts)] for each in (ids, logps.exp())))
     return TokenDetails(tuple(rollouts), divergence, likeliest)
-
-
-def _in_rows(values: Tensor, chosen: Tensor) -> Tensor:
-    """``(tokens, K)`` at the tokens chosen, 0 elsewhere: ``(batch, response, K)``."""
-    rows = torch.zeros(*chosen.shape, values.shape[-1], dtype=values.dtype, device=values.device)
-    rows[chosen] = values
-    return rows

@@ -13,10 +13,12 @@ from typing import Any
 from lightning.pytorch.utilities.seed import isolate_rng
 from transformers import PreTrainedModel
 
+from dopd_lightning.distributed.processes import number_of_processes
 from dopd_lightning.errors import ConfigError, check_choice, check_range, missing_extra
+from dopd_lightning.rollout.agreement import check_agreement
+from dopd_lightning.rollout.checkpoint_weights import checkpoint_weights
 from dopd_lightning.rollout.engine import Sampling, Written
 from dopd_lightning.rollout.vllm_request import check_written, requests_of
-from dopd_lightning.rollout.weights import check_agreement, checkpoint_weights, processes
 
 
 @dataclass(kw_only=True)
@@ -57,8 +59,10 @@ class VLLMEngine:
 
     def synchronise(self, policy: PreTrainedModel) -> None:
         """See :class:`~dopd_lightning.rollout.Engine`."""
-        if processes() > 1:
-            raise ConfigError(f"engine: vllm is for one process, not for {processes()}; use engine=vllm_server")
+        if number_of_processes() > 1:
+            raise ConfigError(
+                f"engine: vllm is for one process, not for {number_of_processes()}; use engine=vllm_server"
+            )
         weights = checkpoint_weights(policy, policy.device)
         if self._llm is None:
             self._llm = self._start(policy)

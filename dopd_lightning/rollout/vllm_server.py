@@ -14,12 +14,14 @@ import torch.distributed
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from dopd_lightning.distributed.processes import number_of_processes, process_number
 from dopd_lightning.errors import ConfigError, EngineError, WriteError, check_range
 from dopd_lightning.io.files import written_whole
+from dopd_lightning.rollout.agreement import check_agreement
+from dopd_lightning.rollout.checkpoint_weights import checkpoint_weights
 from dopd_lightning.rollout.engine import Sampling, Written
 from dopd_lightning.rollout.json_client import check_httpx, json_client
 from dopd_lightning.rollout.vllm_request import check_written, requests_of
-from dopd_lightning.rollout.weights import check_agreement, checkpoint_weights, processes, rank
 
 _START = "start it as docs/rollouts.md says"
 _BODY, _BYTES_A_TOKEN = 2**20, 1024
@@ -100,7 +102,7 @@ class VLLMServerEngine:
         """See :class:`~dopd_lightning.rollout.Engine`."""
         weights = checkpoint_weights(policy, "cpu")
         failure: list[Exception | None] = [None]
-        if rank() == 0:
+        if process_number() == 0:
             try:
                 folder = Path(self.weights).resolve()
                 # Whoever reads the old file keeps it, and never sees half of the new one.
@@ -109,7 +111,7 @@ class VLLMServerEngine:
                 self._read(folder)
             except (ConfigError, EngineError, WriteError) as error:
                 failure = [error]
-        if processes() > 1:  # the others wait here, and fail where the first did
+        if number_of_processes() > 1:  # the others wait here, and fail where the first did
             torch.distributed.broadcast_object_list(failure)
         if failure[0] is not None:
             raise failure[0]

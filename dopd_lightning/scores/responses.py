@@ -60,3 +60,22 @@ class Responses:
     def of_rows(self, rows: Tensor) -> Responses:
         """Select some rows ``(n,)`` of the batch."""
         return Responses(self.ids[rows], self.mask[rows], self.own[rows])
+
+
+def scattered(values: Tensor, mask: Tensor) -> Tensor:
+    """Scatter one value a response token to its place; 0 elsewhere.
+
+    Args:
+        values: ``(tokens, …)``, in the mask's order.
+        mask: ``(batch, response)`` bool, true at response tokens.
+
+    Returns:
+        ``(batch, response, …)``.
+
+    Example:
+        >>> scattered(torch.tensor([1.0, 2.0]), torch.tensor([[True, False], [True, False]])).tolist()
+        [[1.0, 0.0], [2.0, 0.0]]
+    """
+    full = torch.zeros(*mask.shape, *values.shape[1:], dtype=values.dtype, device=values.device)
+    full[mask] = values
+    return full

@@ -95,8 +95,8 @@ class Plan:
     def check_top_k(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse a support larger than the vocabulary.
 
-            Raises:
-        ConfigError: if a term of the rule has a top-K support, and its ``top_k`` exceeds the number of tokens.
+        Raises:
+            ConfigError: if a term of the rule has a top-K support, and its ``top_k`` exceeds the number of tokens.
         """
         top_ks = [how.top_k for _, how in pairs_of(self.fusion) if how.support == "top_k"]
         top_k, size = max(top_ks, default=0), max(tokenizer.get_vocab().values()) + 1

@@ -51,6 +51,6 @@ def test_weights_that_do_not_all_arrive_are_found_out(make_policy, monkeypatch):
 
 @pytest.mark.usefixtures("stand_in_module")
 def test_it_is_for_one_process(make_policy, monkeypatch):
-    monkeypatch.setattr("dopd_lightning.rollout.vllm_in_process.processes", lambda: 2)
+    monkeypatch.setattr("dopd_lightning.rollout.vllm_in_process.number_of_processes", lambda: 2)
     with pytest.raises(ConfigError, match="vllm is for one process, not for 2; use engine=vllm_server"):
         VLLMEngine().synchronise(make_policy(0))
