@@ -41,7 +41,7 @@ class ResumableCheckpoint(Checkpoint):
     (as it does from its own ModelCheckpoint's files), nor while gradients accumulate, which checkpoints do not hold.
     The last step is saved when the other callbacks are done with the run: one that goes on from there trains nothing.
     Files are named by step; ``last.ckpt`` is a link to the newest. Use it with
-    :class:`~dopd_lightning.training.checkpoints.WholeCheckpointIO`.
+    :class:`~dopd_lightning.training.checkpoint_file.WholeCheckpointIO`.
 
     Args:
         folder: where to.

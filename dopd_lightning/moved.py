@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MOVED = {
-    "checkpoints": "training.checkpoints",
+    "checkpoints": "training.checkpoint_file",
     "head": "scores.head",
     "metrics": "record.metrics",
     "module": "training.module",

@@ -20,7 +20,7 @@ from dopd_lightning.cli.first_examples import check_completions, check_domains, 
 from dopd_lightning.cli.loggers import dispensable
 from dopd_lightning.cli.make import check_signatures, complaints_name, make
 from dopd_lightning.cli.policy_nodes import check_policy_nodes, loaded_sources, source_nodes
-from dopd_lightning.cli.resume import KeepConfig
+from dopd_lightning.cli.same_run import KeepConfig
 from dopd_lightning.cli.summary import Tally
 from dopd_lightning.cli.trainer import answered_sets, check_amounts, check_fit, make_trainer
 from dopd_lightning.cli.wandb_account import check_wandb

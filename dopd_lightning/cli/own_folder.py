@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from dopd_lightning.cli.failure import ERROR
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.training.checkpoints import read_checkpoint
+from dopd_lightning.training.checkpoint_file import read_checkpoint
 
 log = logging.getLogger(__name__)
 

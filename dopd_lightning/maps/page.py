@@ -20,8 +20,8 @@ from dopd_lightning.maps.quantities import PAIR, as_colours, in_record
 from dopd_lightning.maps.snapshot import Snapshot, all_sources
 from dopd_lightning.maps.visible import SPACE
 
-SCRIPTS = ("decode.js", "colours.js", "numbers.js", "record.js", "legend.js", "tokens.js", "prompts.js", "page.js")
-STYLES = ("page.css", "map.css", "record.css", "media.css")
+SCRIPTS = ("decode.js", "colours.js", "numbers.js", "token_panel.js", "legend.js", "tokens.js", "prompts.js", "page.js")
+STYLES = ("page.css", "map.css", "token_panel.css", "media.css")
 """Scripts of the page, each after those it depends on."""
 
 SPARE, SCALE = 512, 24

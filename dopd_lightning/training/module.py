@@ -43,6 +43,7 @@ from dopd_lightning.sources import (
     policies_of,
     sources_of,
 )
+from dopd_lightning.training.checkpoint_contents import Resuming, leave_out_of_state_dict
 from dopd_lightning.training.consistency import (
     check_bases,
     check_domains_of,
@@ -62,7 +63,6 @@ from dopd_lightning.training.plan import Plan
 from dopd_lightning.training.privileged import PrivilegedAccess
 from dopd_lightning.training.prompting import Prompting
 from dopd_lightning.training.readings import Readings
-from dopd_lightning.training.resuming import Resuming, leave_out_of_state_dict
 from dopd_lightning.training.scheduler import scheduler_over
 from dopd_lightning.training.step import Step
 from dopd_lightning.training.step_log import StepLog

@@ -15,7 +15,7 @@ from dopd_lightning.distributed.sharding import FullyShardedStrategy
 from dopd_lightning.fusion import DOPD
 from dopd_lightning.policies import new_policy, new_tokenizer
 from dopd_lightning.rollout import DatasetRollout
-from dopd_lightning.training.checkpoints import WholeCheckpointIO
+from dopd_lightning.training.checkpoint_file import WholeCheckpointIO
 from tests.conftest import TEXTS
 from tests.distributed.training import whole
 

@@ -26,7 +26,7 @@ from dopd_lightning.fusion import DOPD, FusionRule
 from dopd_lightning.policies import load_lora_policy, new_policy, new_tokenizer
 from dopd_lightning.rollout import DatasetRollout, Rollout, RolloutRequest, Sampling, generate
 from dopd_lightning.sources import ByDomain, Ensemble
-from dopd_lightning.training.checkpoints import WholeCheckpointIO
+from dopd_lightning.training.checkpoint_file import WholeCheckpointIO
 from tests.conftest import ARCHITECTURE, TEXTS
 
 

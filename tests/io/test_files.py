@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from dopd_lightning.errors import WriteError
 from dopd_lightning.io.files import json_line, write_whole, written_whole, written_whole_folder
-from dopd_lightning.training.checkpoints import WholeCheckpointIO
+from dopd_lightning.training.checkpoint_file import WholeCheckpointIO
 
 
 @contextmanager

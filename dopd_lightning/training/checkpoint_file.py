@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, read with a clear word on what is wrong with them."""
+"""Checkpoint files: written whole or not at all, and checked when they are read."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ from pickle import UnpicklingError
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.fabric.utilities.data import _set_sampler_epoch
 from torch import Tensor
 
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.io.files import written_whole
+from dopd_lightning.training.progress import mend_progress
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """A plugin for the Trainer: a file appears under its name only when all of it is on the disk.
+    """Plugin of the Trainer that writes checkpoints atomically.
 
-    It is written beside its place and then moved there, which a file system does at once. A process killed at any
-    moment leaves the file that was there before, or the new one. (Places that are no local path are left to Lightning.)
+    A file is written beside its place and then renamed. A process killed at any moment leaves the earlier file, or the
+    new one. (Lightning writes to places that are no local path.)
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write ``checkpoint`` to ``path``.
 
         Raises:
-            WriteError: if the disk is full, the folder cannot be written to, and the like. What was at ``path`` before
-                still is.
+            WriteError: if the disk is full, the folder cannot be written to, and the like. An earlier file at ``path``
+                stays.
         """
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
@@ -44,15 +43,15 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, to_train: bool = False) -> dict[str, Any]:
-    """A checkpoint, with its tensors left in the file until they are used.
+    """Read a checkpoint; its tensors stay in the file until they are used.
 
     Args:
         path: of the file.
-        to_train: whether it has to hold what training goes on with, besides weights.
+        to_train: require the state of training, not only weights.
 
     Raises:
-        ConfigError: if there is none at ``path``, the file is not a whole one or a byte of it has changed, a part is
-            missing, or a number is not finite.
+        ConfigError: if there is no file at ``path``, it is incomplete or damaged, a part is missing, or a number is not
+            finite.
     """
     text = os.fspath(path)
     try:
@@ -88,7 +87,7 @@ _KINDS_TO_TRAIN: dict[str, type] = {"global_step": int, "loops": dict, "optimize
 
 
 def _wrong_part(checkpoint: Any, to_train: bool) -> str | None:
-    """The part for which Lightning would end in a traceback, or begin anew without a word."""
+    """Return the part for which Lightning would raise a traceback or silently start again; None if all are right."""
     if not isinstance(checkpoint, dict):
         return "state_dict"
     for name, kind in (_KINDS | _KINDS_TO_TRAIN if to_train else _KINDS).items():
@@ -104,7 +103,7 @@ def _wrong_part(checkpoint: Any, to_train: bool) -> str | None:
 
 
 def _is_progress(loops: dict[str, Any], step: int) -> bool:
-    """Check that Lightning's counters are all there."""
+    """Return whether Lightning's counters are complete."""
     if not isinstance(loops.get("fit_loop"), dict):
         return False
     try:
@@ -115,58 +114,8 @@ def _is_progress(loops: dict[str, Any], step: int) -> bool:
 
 
 def _not_finite(name: str, node: Any) -> str | None:
-    """The name of a tensor in nested dicts and lists that holds NaN or infinity."""
+    """Return the name of a tensor in nested dicts and lists that holds NaN or infinity; None if there is none."""
     if isinstance(node, Tensor):
         return None if bool(node.isfinite().all()) else name
     parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
     return next(filter(None, (_not_finite(f"{name}.{key}", part) for key, part in parts)), None)
-
-
-def mend_progress(checkpoint: dict[str, Any]) -> None:
-    """Set Lightning's counters of epochs and batches, in place, so that it goes on from them as if never stopped.
-
-    Lightning (2.6) does so itself from a checkpoint within an epoch. At an epoch's end, with a loader that keeps its
-    place, it reads that epoch again, or counts it twice, depending on the hook that saved and on which of ``max_steps``
-    and ``max_epochs`` is given. And an epoch in which ``max_steps`` ended the run counts as read.
-    """
-    loop = checkpoint.get("loops", {}).get("fit_loop", {})
-    if not loop.get("state_dict", {}).get("combined_loader"):
-        return
-    begun, batches = loop["epoch_progress"]["current"]["ready"], loop["epoch_loop.batch_progress"]
-    if not batches["is_last_batch"]:
-        for span in ("current", "total"):
-            loop["epoch_progress"][span] |= {
-                "ready": begun,
-                "started": begun,
-                "processed": begun - 1,
-                "completed": begun - 1,
-            }
-        return
-    # As they are before an epoch begins.
-    for span in ("current", "total"):
-        loop["epoch_progress"][span] = dict.fromkeys(loop["epoch_progress"][span], begun)
-        loop["epoch_loop.val_loop.batch_progress"][span] = dict.fromkeys(batches[span], 0)
-    batches["current"] = dict.fromkeys(batches["current"], 0)
-    batches["total"] = dict.fromkeys(batches["total"], batches["total"]["ready"])
-    batches["is_last_batch"] = False
-    loop["epoch_loop.state_dict"]["_batches_that_stepped"] = checkpoint["global_step"]
-
-
-def go_on_in_data(trainer: L.Trainer) -> None:
-    """Put the training data where the checkpoint left them, at the start of training.
-
-    Lightning (2.6) does so when it asks for the dataloader, but only if it knows the checkpoint's progress by then. For
-    a scheduler that depends on the number of steps it asks before that, and would read the epoch from its beginning.
-    And it tells the sampler the epoch only after workers have begun to read.
-    """
-    loop = trainer.fit_loop
-    if not loop.is_resuming or loop._combined_loader is None or loop._data_fetcher is None:
-        return
-    if loop.restarting:
-        if not loop._combined_loader_states_to_load:
-            return  # they are there already
-        loop._load_combined_loader_states()
-    else:
-        for loader in loop._combined_loader.flattened:
-            _set_sampler_epoch(loader, loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-    iter(loop._data_fetcher)  # the one that it has is at the beginning

@@ -16,8 +16,8 @@ from dopd_lightning.distributed.random_state import random_state, set_random_sta
 from dopd_lightning.moved import current_names
 from dopd_lightning.record.metrics import RegimeCounts
 from dopd_lightning.sources import Source
-from dopd_lightning.training.checkpoints import go_on_in_data, mend_progress
 from dopd_lightning.training.consistency import check_same_parameters
+from dopd_lightning.training.progress import go_on_in_data, mend_progress
 from dopd_lightning.training.prompting import Prompting
 
 

@@ -1,15 +1,12 @@
-"""Find the checkpoint to resume from, and check that it belongs to the run."""
+"""Comparison of a checkpoint's run with the configured one: which keys make a run the same."""
 
 from __future__ import annotations
 
 import inspect
-import logging
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -22,16 +19,9 @@ from dopd_lightning.compare.differences import OF_NO_CONSEQUENCE
 from dopd_lightning.data import DOPDDataModule
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.moved import TARGETS
-from dopd_lightning.training.checkpoints import read_checkpoint
-from dopd_lightning.training.module import DOPDModule
 
-log = logging.getLogger(__name__)
-
-Found = tuple[Path, dict[str, Any]]
-"""A checkpoint, and where it was."""
-
-# In these a run may go on otherwise than it began: how long, where, on how many processes, watched by whom. A method is
-# a name for parts that are compared themselves.
+# Keys that a resumed run may change: duration, place, number of processes, callbacks. A method names parts that are
+# compared themselves.
 _FREE = (*OF_NO_CONSEQUENCE, "method", "callbacks", "trainer")
 _FREE_WITHIN = {
     "data": ("val", "test", "predict", "batch_size", "eval_batch_size", "num_workers"),
@@ -42,12 +32,10 @@ _OF_THE_TRAINER = ("gradient_clip_val", "gradient_clip_algorithm")
 _TARGET = "_target_"
 _OWN = "${paths.output_dir}"
 _MARKS = {"\0runs": "${paths.runs}", "\0own": _OWN}  # no path has this character
-_BEGAN = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\w*")
-"""The moment in the name of a folder that a run has by default."""
 
 
 class KeepConfig(L.Callback):
-    """Puts the configuration into every checkpoint."""
+    """Callback that puts the configuration into every checkpoint."""
 
     def __init__(self, config: DictConfig) -> None:
         self.config = kept(config)
@@ -58,10 +46,10 @@ class KeepConfig(L.Callback):
 
 
 def kept(config: DictConfig) -> dict[str, Any]:
-    """The configuration with the values that the run sees, but places by name: they are elsewhere on another day.
+    """Return the resolved configuration, with places by name, since they may move.
 
-    The names are ``${asset:…}``, ``${paths.runs}`` and ``${paths.output_dir}``. A value that refers to what is not
-    there is left out.
+    The names are ``${asset:…}``, ``${paths.runs}`` and ``${paths.output_dir}``. Values that cannot be resolved are left
+    out.
     """
     config = deepcopy(config)
     for mark, name in _MARKS.items():
@@ -91,84 +79,13 @@ def _by_name(text: str) -> str:
     return text
 
 
-def checkpoints_of(config: DictConfig) -> Iterator[Found]:
-    """The checkpoint at ``ckpt_path``; with ``auto``, the whole ones of this run, the newest first.
-
-    A run has the folder of its checkpoints, and the folders that have the same path but for the moment in it: attempts
-    at the same command, and with a sweep at the same job of it.
-
-    Raises:
-        ConfigError: if that at ``ckpt_path`` is not whole; after the last of ``auto``, in a stage that has to have one.
-    """
-    to_train = config.stage == "fit"
-    if config.ckpt_path != "auto":
-        if config.ckpt_path is not None:
-            yield Path(str(config.ckpt_path)), read_checkpoint(str(config.ckpt_path), to_train=to_train)
-        return
-    where, folders = _attempts(_folder_of_checkpoints(config))
-    files = [path for folder in folders for path in folder.glob("*.ckpt") if not path.is_symlink()]
-    others = 0
-    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        try:
-            checkpoint = read_checkpoint(path, to_train=to_train)
-        except ConfigError as error:
-            log.warning("%s; looking for an earlier one", error)
-            continue
-        if _difference(checkpoint, config) is None:
-            yield path, checkpoint
-        else:
-            others += 1
-    found = f", but {others} of runs with other settings" if others else ""
-    text = f"ckpt_path: auto finds no checkpoint of this run in {where}{found}"
-    if not to_train:
-        raise ConfigError(f"{text}; give ckpt_path=<file>.ckpt")
-    log.info("%s; starting from the beginning", text)
-
-
-def load_first(module: DOPDModule, candidates: Iterator[Found], config: DictConfig) -> Found | None:
-    """Have ``module`` go on from the first that is of its models.
-
-    Raises:
-        ConfigError: if that at ``ckpt_path`` is of others.
-    """
-    for path, checkpoint in candidates:
-        try:
-            module.on_load_checkpoint(checkpoint)
-        except ConfigError as error:
-            if config.ckpt_path != "auto":
-                raise
-            log.warning("%s: %s; looking for an earlier one", path, error)
-            continue
-        if config.ckpt_path == "auto":
-            log.info("ckpt_path: going on from %s (%d steps)", path, checkpoint["global_step"])
-        return path, checkpoint
-    return None
-
-
-def _folder_of_checkpoints(config: DictConfig) -> Path:
-    node = OmegaConf.select(config, "callbacks.checkpoint") or {}
-    return Path(node.get("folder") or node.get("dirpath") or Path(config.paths.output_dir) / "checkpoints")
-
-
-def _attempts(own: Path) -> tuple[Path, list[Path]]:
-    """The folders with the same path but for the moment that a run began, as a pattern and those that are there."""
-    dated = [number for number, part in enumerate(own.parts) if _BEGAN.search(part)]
-    if not dated:
-        return own, [own]
-    above, part, below = own.parts[: dated[-1]], own.parts[dated[-1]], own.parts[dated[-1] + 1 :]
-    before, after = _BEGAN.split(part, maxsplit=1)
-    same = re.compile(re.escape(before) + _BEGAN.pattern + re.escape(after))
-    found = [folder.joinpath(*below) for folder in Path(*above).glob("*") if same.fullmatch(folder.name)]
-    return Path(*above, f"{before}*{after}", *below), found
-
-
 def check_same_run(checkpoint: dict[str, Any], config: DictConfig, trainer: L.Trainer, data: DOPDDataModule) -> None:
-    """Refuse to go on with a run in another way than it began.
+    """Refuse to resume a run with settings that change what is learned.
 
     Raises:
         ConfigError: naming the first key that differs, and both values.
     """
-    difference = _difference(checkpoint, config)
+    difference = first_difference(checkpoint, config)
     if difference is not None:
         key, before, now = difference
         raise ConfigError(
@@ -184,10 +101,10 @@ def check_same_run(checkpoint: dict[str, Any], config: DictConfig, trainer: L.Tr
         )
 
 
-def _difference(checkpoint: dict[str, Any], config: DictConfig) -> tuple[str, Any, Any] | None:
-    """The first key whose value decides what is learned and differs, with the value then and now."""
+def first_difference(checkpoint: dict[str, Any], config: DictConfig) -> tuple[str, Any, Any] | None:
+    """Return the first differing key that changes what is learned, with its values then and now; None if none does."""
     saved = checkpoint.get("config")
-    if saved is None:  # saved by somebody's own Trainer
+    if saved is None:  # saved by a user's own Trainer
         return None
     return next(_differences("", _decisive(kept(OmegaConf.create(saved))), _decisive(kept(config))), None)
 
@@ -209,14 +126,14 @@ def _differences(key: str, then: Any, now: Any) -> Iterator[tuple[str, Any, Any]
         if then != now and not in_own_folder:
             yield key, then, now
         return
-    names = {**now, **then}.keys() - {"_partial_"}  # which says when an object is made, and not of what
+    names = {**now, **then}.keys() - {"_partial_"}  # it says when an object is made, not which
     for name in sorted(names, key=lambda name: (name != _TARGET, name)):  # other objects have other parameters
         before = then[name] if name in then else _by_default(now, name, at_the_top=not key)
         yield from _differences(f"{key}.{name}" if key else name, before, now.get(name))
 
 
 def _object(target: Any) -> Any:
-    """The class or function that a ``_target_`` names, under whatever name."""
+    """Return the class or function of a ``_target_``, which may be an earlier name."""
     try:
         return get_object(TARGETS.get(str(target), str(target)))
     except (ImportError, ValueError):
@@ -224,7 +141,7 @@ def _object(target: Any) -> Any:
 
 
 def _by_default(node: Mapping[str, Any], name: str, *, at_the_top: bool) -> Any:
-    """The value of a key that a checkpoint lacks: this version's default, as far as it can be known."""
+    """Return the value of a key that a checkpoint lacks: this version's default, as far as it is known."""
     if at_the_top:
         return node[name]
     if name == _TARGET or _TARGET not in node:  # no object, or a key among values, such as a chat template's
