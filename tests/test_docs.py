@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hydra.utils import get_object
+from omegaconf import OmegaConf
 from PIL import Image
 
 from dopd_lightning.cli.stages import run_stage
@@ -50,3 +52,30 @@ def test_every_picture_that_the_documentation_shows_is_there():
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"!\[.*?\]\((?!http)(.+?)\)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).is_file(), (document.name, target)
+
+
+def test_the_readmes_table_of_rules_is_that_of_the_code():
+    """Each choice of ``fusion=`` has a row, with the arXiv numbers of the rule's docstring before its attributes."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("## Fusion rules")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", text, re.MULTILINE))
+    files = {path.stem: path for path in (ROOT / "conf" / "fusion").glob("*.yaml") if path.stem != "paper"}
+    assert rows.keys() == files.keys()
+    for name, path in files.items():
+        rule = get_object(OmegaConf.load(path)["_target_"])
+        about = rule.__doc__.split("Attributes:")[0]
+        papers = {*re.findall(r"\d{4}\.\d{5}", about)} - {"2606.30626"}  # the method's own
+        assert {*re.findall(r"\d{4}\.\d{5}", rows[name])} == papers, name
+
+
+def test_there_is_one_table_of_rules():
+    for page in (ROOT / "docs").glob("*.md"):
+        assert "| `entropy_aware` |" not in page.read_text(encoding="utf-8"), page.name
+
+
+def test_every_file_that_the_map_of_the_code_names_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Rooms")[0]
+    named = [name for name in re.findall(r"`([\w/.]+)`", text) if "/" in name or name.endswith(".py")]
+    assert len(named) > 20
+    for name in named:
+        beside = [ROOT / name, ROOT / "dopd_lightning" / name]
+        assert any(path.exists() for path in beside) or any(ROOT.glob(f"dopd_lightning/*/{name}")), name
