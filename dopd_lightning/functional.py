@@ -80,6 +80,17 @@ def dopd_loss(
     Raises:
         ConfigError: for a setting out of range, or ``top_k`` above the vocabulary.
         ValueError: if shapes do not match.
+
+    Example:
+        >>> import torch
+        >>> teacher = torch.tensor([[[0.5, 0.5], [0.9, 0.1]]]).log()
+        >>> reference = torch.tensor([[[0.5, 0.5], [0.2, 0.8]]]).log()
+        >>> ids, mask = torch.tensor([[0, 0]]), torch.ones(1, 2)
+        >>> result = dopd_loss(reference.clone().requires_grad_(), teacher, reference, ids, mask, top_k=2)
+        >>> [Regime(each).name for each in result.regimes[0].tolist()]
+        ['LL', 'HT']
+        >>> result.gap  # log(0.9 / 0.2) at the second token
+        tensor([[0.0000, 1.5041]])
     """
     rule = DOPD(
         top_k=top_k,

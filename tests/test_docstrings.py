@@ -1,10 +1,11 @@
-"""Docstrings begin with a noun or an imperative, and their examples run."""
+"""Docstrings begin with a noun or an imperative; public functions have examples, which run."""
 
 from __future__ import annotations
 
 import ast
 import doctest
 import importlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,13 @@ MODULES = [
     for path in sorted((ROOT / folder).rglob("*.py"))
     if ">>> " in path.read_text(encoding="utf-8")
 ]
+ROOMS = (
+    *("functional", "callbacks", "compare", "data", "data.tasks", "divergence", "fusion", "loggers", "maps", "memory"),
+    *("policies", "record", "rollout", "scores", "sources"),
+)
+"""Modules whose ``__all__`` users import from."""
+WITHOUT_EXAMPLE = {"print_tables", "responses_of", "save_student"}
+"""Functions that need a run: docs/comparing.md, docs/watching.md and docs/configuration.md show them."""
 REFUSED = {
     *("What", "Whether", "How", "Who", "Which", "Why", "Where", "When", "If", "As", "That", "Because"),
     *("Of", "From", "In", "For", "With", "By", "To", "At", "On", "Inside", "Under", "Behind"),
@@ -64,3 +72,19 @@ def test_examples_run(name):
     assert found
     runner = doctest.DocTestRunner()
     assert sum(runner.run(each).failed for each in found) == 0
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_public_functions_have_an_example(room):
+    module = importlib.import_module(f"dopd_lightning.{room}")
+    named = {name: getattr(module, name) for name in module.__all__}
+    functions = {name: each for name, each in named.items() if inspect.isfunction(each)}
+    missing = [name for name, each in functions.items() if ">>> " not in (each.__doc__ or "")]
+    assert {*missing} <= WITHOUT_EXAMPLE, f"{room}: {', '.join(missing)}"
+
+
+def test_every_rule_has_an_example():
+    module = importlib.import_module("dopd_lightning.fusion")
+    rules = [each for each in vars(module).values() if inspect.isclass(each) and hasattr(each, "pairs")]
+    assert len(rules) >= 10
+    assert [each.__name__ for each in rules if ">>> " not in each.__doc__] == []

@@ -17,6 +17,10 @@ class Estimate:
         mean: of the values.
         error: standard error of the mean, s / √n with s² = Σ (x − mean)² / (n − 1); None for one value.
         n: how many values.
+
+    Example:
+        >>> str(Estimate.of([1.0, 2.0, 3.0]))  # mean and standard error
+        '2.00 ± 0.58'
     """
 
     mean: float

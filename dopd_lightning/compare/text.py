@@ -48,7 +48,17 @@ def _that_fit(table: Table, width: int) -> list[list[int]]:
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """Every table in GitHub's Markdown, and the notes; what runs are called is text in it, never markup."""
+    """Every table in GitHub's Markdown, and the notes; what runs are called is text in it, never markup.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from dopd_lightning.compare import Comparison
+        >>> from dopd_lightning.compare.groups import Group, Replicate
+        >>> from dopd_lightning.compare.runs import RunFolder
+        >>> run = RunFolder(Path(), {}, 0, {"accuracy": 0.5}, {})
+        >>> to_markdown(Comparison([Group("all runs", {}, {0: Replicate([run])})], [])).splitlines()[0]
+        '**Groups**'
+    """
     parts = [f"**{_as_text(table.title)}**\n\n{_markdown(table)}" for table in tables_of(comparison)]
     parts.append(f"{MEANING[0].upper()}{MEANING[1:]}.")
     if comparison.notes:
@@ -61,6 +71,17 @@ def to_csv(comparison: Comparison) -> str:
 
     Columns: ``group``, the settings that differ, ``metric``, ``n``, ``mean``, ``standard_error``, and against the first
     group ``pairs``, ``difference``, ``difference_standard_error``.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from dopd_lightning.compare import Comparison
+        >>> from dopd_lightning.compare.groups import Group, Replicate
+        >>> from dopd_lightning.compare.runs import RunFolder
+        >>> scores = {0: 0.5, 1: 0.7}  # by seed
+        >>> runs = {n: Replicate([RunFolder(Path(), {}, n, {"accuracy": scores[n]}, {})]) for n in scores}
+        >>> print(to_csv(Comparison([Group("all runs", {}, runs)], [])).strip())
+        group,metric,n,mean,standard_error,pairs,difference,difference_standard_error
+        all runs,accuracy,2,0.6,0.09999999999999998,0,,
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

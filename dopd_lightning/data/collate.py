@@ -17,6 +17,10 @@ def collate(examples: Sequence[Example]) -> dict[str, list[Any]]:
     """Turn examples into columns of equal length, ``None`` where an example lacks the field.
 
     Texts stay texts: tokenization needs to know which of the three prompts is meant, and belongs to the views.
+
+    Example:
+        >>> collate([{"prompt": "1 + 1 = ?", "answer": 2}, {"prompt": "Why?"}])
+        {'prompt': ['1 + 1 = ?', 'Why?'], 'privileged': [None, None], 'answer': [2, None], 'completion': [None, None]}
     """
     names = dict.fromkeys(["prompt", *OPTIONAL_FIELDS, *(name for example in examples for name in example)])
     return {name: [example.get(name) for example in examples] for name in names}
@@ -30,6 +34,10 @@ def examples_of(batch: object) -> list[Example]:
 
     Raises:
         DataError: if the batch is none of these, lacks ``prompt``, or has columns of different lengths.
+
+    Example:
+        >>> examples_of({"prompt": ["1 + 1 = ?", "2 + 2 = ?"], "answer": [2, 4]})
+        [{'prompt': '1 + 1 = ?', 'answer': 2}, {'prompt': '2 + 2 = ?', 'answer': 4}]
     """
     if isinstance(batch, list | tuple):
         return [check_example(raw, f"batch, example {n}") for n, raw in enumerate(batch)]

@@ -19,6 +19,10 @@ class Concatenation(ConcatDataset[Example]):
 
     Raises:
         ConfigError: without any dataset.
+
+    Example:
+        >>> len(Concatenation(sums=[{"prompt": "1 + 1"}], products=[{"prompt": "2 x 2"}]))
+        2
     """
 
     def __init__(self, **sets: Dataset[Example] | None) -> None:

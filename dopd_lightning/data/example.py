@@ -61,6 +61,14 @@ def check_example(raw: object, where: str) -> Example:
     Raises:
         DataError: if it is not an object with a ``prompt``, or a field has the wrong type or content that no model here
             reads (pictures, pairs of answers, half a character).
+
+    Example:
+        >>> check_example({"prompt": "1 + 1 = ?", "answer": 2}, "train.jsonl, line 1")
+        {'prompt': '1 + 1 = ?', 'answer': 2}
+        >>> check_example({"prompt": 3}, "line 7")
+        Traceback (most recent call last):
+            ...
+        dopd_lightning.errors.DataError: line 7: 'prompt' must be text or a list of chat messages, found int 3
     """
     if not isinstance(raw, Mapping):
         raise DataError(f"{where}: expected an object with a 'prompt', found {shortened(raw)}")
@@ -112,7 +120,12 @@ def prompt_text(prompt: Prompt) -> str:
 
 
 def completion_text(example: Example) -> str:
-    """Return the completion as one text: the last answer of several turns, empty if there is none."""
+    """Return the completion as one text: the last answer of several turns, empty if there is none.
+
+    Example:
+        >>> completion_text({"prompt": "1 + 1 = ?", "completion": "2"})
+        '2'
+    """
     completion = example.get("completion")
     return completion[-1]["content"] if isinstance(completion, list) else completion or ""
 

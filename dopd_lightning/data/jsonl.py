@@ -37,6 +37,15 @@ class JsonlDataset(Dataset[Example]):
     Raises:
         ConfigError: if ``columns`` names a field that an example does not have.
         DataError: if the file is missing, unreadable or empty, or a line is not a valid example (with its number).
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "sums.jsonl")
+        ...     _ = path.write_text('{"question": "1 + 1 = ?", "answer": 2}')
+        ...     print(JsonlDataset(path, columns={"prompt": "question"})[0])
+        {'answer': 2, 'prompt': '1 + 1 = ?'}
     """
 
     def __init__(self, path: str | Path, columns: Mapping[str, str] | None = None) -> None:

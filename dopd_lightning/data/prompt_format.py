@@ -42,6 +42,11 @@ class PromptFormat:
 
     Raises:
         ConfigError: for a template without its fields, a limit below 1, or a chat template argument that is set here.
+
+    Example:
+        >>> example = {"prompt": "12 + 34 = ?", "privileged": "Add the tens first."}
+        >>> PromptFormat(privileged_text="{prompt} ({privileged})").text(example, tokenizer=None, privileged=True)
+        '12 + 34 = ? (Add the tens first.)'
     """
 
     privileged_text: str = "{prompt}\n\nHint: {privileged}"

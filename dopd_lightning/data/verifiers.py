@@ -23,6 +23,10 @@ def extract_answer(response: str) -> str:
 
     The last ``<answer>…</answer>``; else the last ``\boxed{…}`` with balanced braces; else the line after the last
     ``Answer:`` or ``####``; else the whole response.
+
+    Example:
+        >>> extract_answer(r"So x is \boxed{3}."), extract_answer("3 + 4 = 7\n#### 7")
+        ('3', '7')
     """
     end = response.rfind("</answer>")
     start = response.rfind("<answer>", 0, max(end, 0))
@@ -143,6 +147,10 @@ def get_verifier(verifier: str | Verifier) -> Verifier:
 
     Raises:
         ConfigError: if it is neither.
+
+    Example:
+        >>> get_verifier("numeric")("Answer: £1,234.50", {"prompt": "How much?", "answer": 1234.5})
+        1.0
     """
     if isinstance(verifier, str):
         return VERIFIERS[check_choice("verifier", verifier, VERIFIERS)]

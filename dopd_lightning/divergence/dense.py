@@ -56,6 +56,13 @@ def divergence(
     Raises:
         ConfigError: for a setting out of range, ``top_k`` above the vocabulary, or ``sampled`` without ``sampled_ids``.
         ValueError: if the two logits differ in shape.
+
+    Example:
+        >>> student, target = torch.tensor([0.5, 0.5]).log(), torch.tensor([0.75, 0.25]).log()
+        >>> divergence(student, target)  # 0.5 log(0.5 / 0.75) + 0.5 log(0.5 / 0.25)
+        tensor(0.1438)
+        >>> divergence(student, target, kind="forward_kl")
+        tensor(0.1308)
     """
     Divergence(kind=kind, beta=beta, support=support, top_k=top_k, top_k_of=top_k_of, tail=tail)  # checks the settings
     check_same_shape("divergence", student_logits=student_logits, target_logits=target_logits)

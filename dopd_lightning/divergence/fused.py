@@ -48,6 +48,15 @@ def fused_loss(
     Raises:
         ConfigError: if a term needs a source that is not given, or a ``top_k`` above the vocabulary.
         ValueError: if shapes, vocabularies or temperatures differ.
+
+    Example:
+        >>> from dopd_lightning.divergence import Divergence
+        >>> from dopd_lightning.scores.head import Head
+        >>> ids, mask, head = torch.tensor([[0]]), torch.tensor([[True]]), Head(torch.eye(2))
+        >>> states = [torch.tensor([[p]]).log() for p in ([0.5, 0.5], [0.75, 0.25])]  # and logits
+        >>> student, teacher = (StateScores(each, head, ids, mask) for each in states)
+        >>> fused_loss(student, {"teacher": teacher}, [Term("all", "teacher", Divergence(), mask.float())]).loss
+        tensor(0.1438)
     """
     for name, source in sources.items():
         _check_source(name, source, student)

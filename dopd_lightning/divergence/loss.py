@@ -20,6 +20,14 @@ def loss_of(
     Raises:
         ConfigError: as `token_losses` and `fused_loss`.
         ValueError: as these.
+
+    Example:
+        >>> import torch
+        >>> from dopd_lightning.divergence import Divergence
+        >>> ids, mask = torch.tensor([[0]]), torch.tensor([[True]])
+        >>> student, teacher = (LogitScores(torch.tensor([[p]]).log(), ids, mask) for p in ([0.5, 0.5], [0.75, 0.25]))
+        >>> loss_of(student, {"teacher": teacher}, [Term("all", "teacher", Divergence(), mask.float())]).loss
+        tensor(0.1438)
     """
     if isinstance(student, StateScores):
         return fused_loss(student, cast(Mapping[str, RowScores], sources), terms, reduction)

@@ -30,6 +30,10 @@ class Divergence:
 
     Raises:
         ConfigError: for an unknown choice or a number out of range.
+
+    Example:
+        >>> Divergence(kind="js", beta=0.25, support="top_k", top_k=64)
+        Divergence(kind='js', beta=0.25, support='top_k', top_k=64, top_k_of='target', tail='bucket')
     """
 
     kind: Kind = "reverse_kl"

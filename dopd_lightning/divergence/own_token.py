@@ -25,6 +25,11 @@ class OwnToken(Target):
 
     Attributes:
         advantage: A; a number for all tokens, ``(batch, response)``, or one a rollout, ``(batch,)``.
+
+    Example:
+        >>> logits, ids = torch.tensor([[0.25, 0.75]]).log(), torch.tensor([1])
+        >>> OwnToken(advantage=2.0).of_logits(logits, ids, {}, Divergence(kind="forward_kl"))  # -2 log 0.75
+        tensor([0.5754])
     """
 
     advantage: float | Tensor = 1.0

@@ -32,6 +32,13 @@ def reduce_loss(per_token: Tensor, mask: Tensor, reduction: Reduction = "rollout
 
     Raises:
         ConfigError: for another reduction.
+
+    Example:
+        >>> per_token, mask = torch.tensor([[1.0, 3.0], [5.0, 0.0]]), torch.tensor([[True, True], [True, False]])
+        >>> reduce_loss(per_token, mask)  # the mean of 2 and 5
+        tensor(3.5000)
+        >>> reduce_loss(per_token, mask, "token")
+        tensor(3.)
     """
     kept = torch.where(mask.bool(), per_token, torch.zeros_like(per_token))  # not a product: it may be inf or NaN there
     return (kept * reduction_coefficients(mask, reduction)).sum()

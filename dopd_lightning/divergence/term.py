@@ -26,6 +26,11 @@ class Term:
 
     Raises:
         ConfigError: for a divergence that does not suit the target.
+
+    Example:
+        >>> import torch
+        >>> Term("light", "teacher", Divergence(), torch.tensor([[0.6, 0.0]])).target
+        Toward(name='teacher')
     """
 
     name: str

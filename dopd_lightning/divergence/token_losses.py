@@ -32,6 +32,13 @@ def token_losses(
     Raises:
         ConfigError: if a term needs a source that is not given, or a ``top_k`` above the vocabulary.
         ValueError: if shapes do not match.
+
+    Example:
+        >>> from dopd_lightning.divergence import Divergence
+        >>> student, teacher = torch.tensor([[[0.5, 0.5]]]).log(), torch.tensor([[[0.75, 0.25]]]).log()
+        >>> term = Term("half", "teacher", Divergence(), torch.tensor([[0.5]]))
+        >>> token_losses(student, {"teacher": teacher}, torch.tensor([[0]]), [term])  # half of KL(student ‖ teacher)
+        tensor([[0.0719]])
     """
     check_same_shape("token_losses", student=student_logits, **source_logits)
     losses = torch.zeros_like(response_ids, dtype=torch.promote_types(student_logits.dtype, torch.float32))

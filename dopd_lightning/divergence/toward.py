@@ -64,6 +64,10 @@ class Toward(DistributionTarget):
 
     Attributes:
         name: the source's.
+
+    Example:
+        >>> sorted(Toward("maths").sources)
+        ['maths']
     """
 
     name: str

@@ -25,6 +25,10 @@ class Confidence(UniformDivergence):
 
     Raises:
         ConfigError: for a field out of range, or no source.
+
+    Example:
+        >>> sorted(Confidence(sources=["maths", "code"]).needs)
+        ['code', 'maths']
     """
 
     sources: Sequence[str] = ("teacher", "reference")

@@ -17,6 +17,10 @@ class Data:
 
     Supervised fine-tuning on dataset completions, and sequence-level distillation on the teacher's rollouts (Kim &
     Rush, 2016). No source takes part.
+
+    Example:
+        >>> Data().pairs[0].divergence.kind, Data().needs
+        ('forward_kl', frozenset())
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()

@@ -23,6 +23,11 @@ def pairs_of(rule: FusionRule) -> Sequence[Pair]:
 
     Raises:
         ConfigError: for a source that a pair uses and ``needs`` does not name; as the rule that is tried.
+
+    Example:
+        >>> from dopd_lightning.fusion import Mixture
+        >>> [(sorted(pair.target.sources), pair.divergence.kind) for pair in pairs_of(Mixture())]
+        [(['reference', 'teacher'], 'reverse_kl')]
     """
     pairs: Sequence[Pair] | None = getattr(rule, "pairs", None)
     if pairs is None:
@@ -58,6 +63,11 @@ def tables_of(rule: FusionRule) -> dict[str, int]:
     """Names of the policies whose top-K distributions the rule's terms compare, and the K.
 
     Their likeliest tokens are worth keeping from the pass that scores them, and need no second one.
+
+    Example:
+        >>> from dopd_lightning.fusion import DOPD
+        >>> tables_of(DOPD(top_k=64))
+        {'teacher': 64, 'reference': 64}
     """
     sizes: dict[str, int] = {}
     for target, how in pairs_of(rule):

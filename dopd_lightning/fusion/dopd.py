@@ -56,6 +56,10 @@ class DOPD:
 
     Raises:
         ConfigError: for a field out of range.
+
+    Example:
+        >>> [pair.divergence.kind for pair in DOPD().pairs]  # of LH, LL, HT, HS
+        ['reverse_kl', 'reverse_kl', 'js', 'reverse_kl']
     """
 
     beta_light: float = 0.6

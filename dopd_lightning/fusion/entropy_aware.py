@@ -26,6 +26,10 @@ class EntropyAware:
 
     Raises:
         ConfigError: for a field out of range.
+
+    Example:
+        >>> [pair.divergence.kind for pair in EntropyAware().pairs]
+        ['reverse_kl', 'forward_kl']
     """
 
     source: str = "teacher"

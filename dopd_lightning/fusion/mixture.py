@@ -24,6 +24,10 @@ class Mixture(UniformDivergence):
 
     Raises:
         ConfigError: for a field out of range.
+
+    Example:
+        >>> Mixture(weights={"teacher": 0.5, "maths": 0.5}).pairs[0].target.weights
+        {'teacher': 0.5, 'maths': 0.5}
     """
 
     teacher_weight: float = 0.5

@@ -10,15 +10,20 @@ from dopd_lightning.fusion.mixture import Mixture
 
 @dataclass(frozen=True, kw_only=True)
 class Product(Mixture):
-    """Every token is drawn to the distribution proportional to ``teacher^λ reference^(1 - λ)``, or that of others.
+    """Pull every token toward a log-linear pool: proportional to ``teacher^λ reference^(1 - λ)``, or of other sources.
+
+    A λ above 1 extrapolates beyond the teacher, away from the reference (ExOPD, arXiv 2602.12125).
 
     Attributes:
-        teacher_weight: λ, at least 0; above 1 the target lies beyond the teacher, seen from the reference (ExOPD, arXiv
-            2602.12125).
+        teacher_weight: λ, at least 0.
         weights: exponents by source, any number of them, instead of λ, with a sum of 1; negative ones extrapolate.
 
     Raises:
         ConfigError: for a field out of range.
+
+    Example:
+        >>> Product(teacher_weight=1.25).pairs[0].target.weights
+        {'teacher': 1.25, 'reference': -0.25}
     """
 
     geometric: ClassVar[bool] = True

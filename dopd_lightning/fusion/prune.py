@@ -27,6 +27,10 @@ class Prune(UniformDivergence):
 
     Raises:
         ConfigError: for a field out of range.
+
+    Example:
+        >>> sorted(Prune(drop="top").needs)
+        ['reference', 'teacher']
     """
 
     drop: Literal["top", "bottom", "random"] = "top"

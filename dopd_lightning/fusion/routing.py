@@ -79,6 +79,10 @@ def advantage_gap(teacher_logp: Tensor, reference_logp: Tensor) -> Tensor:
 
     Returns:
         The same shape. A log-probability of -inf counts as -10,000, so that the gap stays finite.
+
+    Example:
+        >>> advantage_gap(torch.tensor([0.8]).log(), torch.tensor([0.2]).log())  # log 4
+        tensor([1.3863])
     """
     return (teacher_logp.clamp(min=LOG_PROB_FLOOR) - reference_logp.clamp(min=LOG_PROB_FLOOR)).abs()
 
@@ -117,6 +121,11 @@ def thresholds(
 
     Raises:
         ConfigError: for a setting out of range.
+
+    Example:
+        >>> gap, teacher, reference = torch.tensor([0.0, 2.0]), torch.tensor([0.5, 0.9]), torch.tensor([0.5, 0.1])
+        >>> thresholds(gap, teacher, reference).gap
+        1.0
     """
     check_routing(outlier_fraction, normalize)
     kept = ~largest(gap, outlier_fraction)
@@ -146,6 +155,11 @@ def route(
 
     Returns:
         ``(batch, response)``, int64: values of `Regime`, -1 where masked.
+
+    Example:
+        >>> teacher, reference = torch.tensor([[0.5, 0.8, 0.1]]).log(), torch.tensor([[0.5, 0.1, 0.8]]).log()
+        >>> [Regime(each).name for each in route(teacher, reference, torch.ones(1, 3))[0].tolist()]
+        ['LH', 'HT', 'HS']
     """
     return routing(teacher_logp, reference_logp, mask, outlier_fraction=outlier_fraction, normalize=normalize).regimes
 

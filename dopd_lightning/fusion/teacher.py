@@ -25,6 +25,10 @@ class Teacher(UniformDivergence):
 
     Raises:
         ConfigError: for a field out of range.
+
+    Example:
+        >>> Teacher(source="maths", kind="js").divergence.kind
+        'js'
     """
 
     source: str = "teacher"
@@ -56,6 +60,10 @@ class Reference(Teacher):
 
     With the student as the reference this is self-distillation under privileged context: OPSD (arXiv 2601.18734), SDFT
     (arXiv 2601.19897).
+
+    Example:
+        >>> sorted(Reference().needs)
+        ['reference']
     """
 
     source: str = "reference"

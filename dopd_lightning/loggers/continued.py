@@ -46,7 +46,14 @@ class ContinuedLogger(Logger):
 
 
 def continued(loggers: Sequence[Logger]) -> list[ContinuedLogger]:
-    """Those of ``loggers`` that a resumed run continues."""
+    """Those of ``loggers`` that a resumed run continues.
+
+    Example:
+        >>> from dopd_lightning.loggers import CSVLogger
+        >>> from lightning.pytorch.loggers import CSVLogger as Plain
+        >>> len(continued([CSVLogger("runs"), Plain("runs")]))
+        1
+    """
     return [logger for logger in loggers if isinstance(logger, ContinuedLogger)]
 
 
@@ -57,6 +64,12 @@ def continue_loggers(loggers: Sequence[Logger], checkpoint: Mapping[str, Any] | 
     Args:
         loggers: the Trainer's.
         checkpoint: best of a run with :class:`~dopd_lightning.callbacks.ContinuedLogs`; None to begin at step 0.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from dopd_lightning.loggers import CSVLogger
+        >>> with TemporaryDirectory() as folder:  # a new run: rows of an earlier attempt would be removed
+        ...     continue_loggers([CSVLogger(folder)], checkpoint=None)
     """
     checkpoint = checkpoint or {}
     states = list(checkpoint.get(KEY, ()))

@@ -11,7 +11,12 @@ from dopd_lightning.record.names import GAP, LENGTH, divergence_name, entropy_na
 
 
 def averages(snapshot: Snapshot) -> dict[str, float]:
-    """Means over the tokens of the responses to the fixed prompts, by name (docs/watching.md); {} of no token."""
+    """Means over the tokens of the responses to the fixed prompts, by name (docs/watching.md); {} of no token.
+
+    Example:
+        >>> averages(Snapshot(0, [], {}))
+        {}
+    """
     fixed = [response for response in snapshot.responses if response.fixed]
     tokens = sum(len(response.token_ids) for response in fixed)
     if not tokens:

@@ -63,13 +63,25 @@ def _response(record: TokenRecord, details: TokenDetails, place: int, row: int, 
 
 
 def sources_of(responses: Sequence[MappedResponse]) -> list[str]:
-    """The sources that took part in any of them, in their order."""
+    """The sources that took part in any of them, in their order.
+
+    Example:
+        >>> likeliest = {name: Alternatives(np.array([[5]]), np.array([[0.9]])) for name in ("student", "teacher")}
+        >>> sources_of([MappedResponse("1 + 1 = ?", None, True, 0, np.array([5]), np.array([-1]), {}, likeliest)])
+        ['teacher']
+    """
     found = dict.fromkeys(policy for response in responses for policy in response.alternatives)
     return [policy for policy in found if policy != STUDENT]
 
 
 def ids_of(responses: Sequence[MappedResponse]) -> list[int]:
-    """Every token id in them, alternatives included, in ascending order."""
+    """Every token id in them, alternatives included, in ascending order.
+
+    Example:
+        >>> response = MappedResponse("1 + 1 = ?", None, True, 0, np.array([5, 3]), np.array([-1, -1]), {}, {})
+        >>> ids_of([response])
+        [3, 5]
+    """
     found = [response.token_ids for response in responses]
     found += [each.ids.ravel() for response in responses for each in response.alternatives.values()]
     return [int(token) for token in np.unique(np.concatenate(found))] if found else []

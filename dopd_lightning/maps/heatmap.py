@@ -22,6 +22,10 @@ def heatmap(snapshots: Sequence[Snapshot]) -> NDArray[np.uint8] | None:
 
     Returns:
         ``(height, width, 3)``, or None if there is no fixed prompt with a token.
+
+    Example:
+        >>> heatmap([]) is None
+        True
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second, for loggers that take pictures
     from matplotlib.colors import PowerNorm

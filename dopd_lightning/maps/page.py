@@ -38,6 +38,11 @@ def render_page(snapshots: Sequence[Snapshot], *, title: str, limit: int = 20_00
         title: the page's.
         limit: bytes that the page may have in UTF-8. For it detail is given up, in the order of `encoding.plan` from
             the end, then steps, evenly; the page says what.
+
+    Example:
+        >>> from dopd_lightning.maps import Snapshot
+        >>> render_page([Snapshot(0, [], {})], title="Before training").splitlines()[0]
+        '<!doctype html>'
     """
     ordered = sorted((encoded(snapshot) for snapshot in snapshots), key=lambda snapshot: snapshot.step)
     pieces = {token: piece for snapshot in snapshots for token, piece in snapshot.pieces.items()}

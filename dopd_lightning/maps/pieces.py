@@ -20,6 +20,12 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict
     Args:
         tokenizer: byte-level, SentencePiece with or without byte fallback, WordPiece, or BPE with a suffix.
         ids: token ids. One that the tokenizer does not have (a padded row of the model's) is ``<id 151999>``.
+
+    Example:
+        >>> from dopd_lightning.policies import new_tokenizer
+        >>> tokenizer = new_tokenizer(["1 + 1 = 2"])
+        >>> [*token_pieces(tokenizer, tokenizer.encode("é")).values()]
+        [b'\\xc3', b'\\xa9']
     """
     wanted = list(dict.fromkeys(map(int, ids)))
     added = {token: str(entry) for token, entry in tokenizer.added_tokens_decoder.items()}

@@ -43,7 +43,12 @@ LOSS_SHARE = Quantity(
 
 
 def quantities_of(sources: Sequence[str]) -> list[Quantity]:
-    """All that may be known of a token beside these sources, in the order of files and tables."""
+    """All that may be known of a token beside these sources, in the order of files and tables.
+
+    Example:
+        >>> [quantity.name for quantity in quantities_of(["maths"])][:4]
+        ['gap', 'student_probability', 'maths_probability', 'maths_divergence']
+    """
     policies = (STUDENT, *sources)
     return [
         _gap(sources),

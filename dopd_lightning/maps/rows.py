@@ -12,7 +12,12 @@ from dopd_lightning.maps.visible import shown_alone
 
 
 def columns(sources: Sequence[str]) -> list[str]:
-    """The columns of a table beside these sources; ``set`` is ``fixed`` or ``fresh``."""
+    """The columns of a table beside these sources; ``set`` is ``fixed`` or ``fresh``.
+
+    Example:
+        >>> columns(["maths"])[-3:]
+        ['maths_entropy', 'student_would_say', 'maths_would_say']
+    """
     quantities = [quantity.name for quantity in quantities_of(sources)]
     would_say = [f"{policy}_would_say" for policy in (STUDENT, *sources)]
     return ["step", "set", "prompt", "number", "position", "token", "token_id", "regime", *quantities, *would_say]
@@ -24,6 +29,14 @@ def rows(snapshot: Snapshot, sources: Sequence[str] | None = None) -> Iterator[l
     Args:
         snapshot: all of it.
         sources: of a table with other snapshots, whose sources may be others; the snapshot's own if not given.
+
+    Example:
+        >>> import numpy as np
+        >>> losses = {"loss": np.array([0.5])}
+        >>> response = MappedResponse("1 + 1 = ?", None, True, 0, np.array([5]), np.array([-1]), losses, {})
+        >>> table = [dict(zip(columns([]), row)) for row in rows(Snapshot(0, [response], {5: b"2"}, []))]
+        >>> table[0]["token"], table[0]["loss"]
+        ('2', 0.5)
     """
     sources = snapshot.sources if sources is None else sources
     alone = {token: shown_alone(piece) for token, piece in snapshot.pieces.items()}

@@ -115,7 +115,13 @@ class Snapshot:
 
 
 def all_sources(snapshots: Sequence[Snapshot]) -> list[str]:
-    """The names of the sources of any of them, in their order."""
+    """The names of the sources of any of them, in their order.
+
+    Example:
+        >>> snapshots = [Snapshot(0, [], {}, ["teacher"]), Snapshot(1, [], {}, ["teacher", "maths"])]
+        >>> all_sources(snapshots)
+        ['teacher', 'maths']
+    """
     return list(dict.fromkeys(source for snapshot in snapshots for source in snapshot.sources))
 
 

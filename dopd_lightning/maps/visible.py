@@ -47,12 +47,21 @@ def shown_alone(piece: bytes) -> str:
     r"""A token by itself, without its neighbours: bytes that are no whole character stand as ``\xf0\x9f``.
 
     Of a token longer than `LONGEST` characters the beginning stands, and how many characters it has.
+
+    Example:
+        >>> shown_alone(" tab\\t".encode()), shown_alone("é".encode()[:1])
+        ('␣tab\\t', '\\xc3')
     """
     return _cut(_text(stretch, piece) for stretch in _stretches(piece))
 
 
 def shown(pieces: Sequence[bytes]) -> list[Shown]:
-    """Each token of a sequence: of several that make one character the first shows it, the others `CONTINUED`."""
+    """Each token of a sequence: of several that make one character the first shows it, the others `CONTINUED`.
+
+    Example:
+        >>> [each.text for each in shown(["a".encode(), "é".encode()[:1], "é".encode()[1:]])]
+        ['a', 'é', '⋯']
+    """
     result = [Shown("") for _ in pieces]
     begin = 0
     while begin < len(pieces):
@@ -77,7 +86,12 @@ def is_text(piece: bytes) -> bool:
 
 
 def readable(text: str) -> str:
-    """A text of several lines: line ends, tabs and spaces as they are, whatever else is invisible made visible."""
+    """A text of several lines: line ends, tabs and spaces as they are, whatever else is invisible made visible.
+
+    Example:
+        >>> print(readable("a" + chr(0x200B) + "b"))
+        a<U+200B>b
+    """
     return _visible(text.replace("\r\n", "\n"), kept="\n\t ")
 
 

@@ -117,6 +117,13 @@ def memory_per_gpu(
 
     Raises:
         ConfigError: for an unknown strategy, precision or reference, or a number below 1.
+
+    Example:
+        >>> from transformers import Qwen3Config
+        >>> small = Qwen3Config(vocab_size=64, hidden_size=8, intermediate_size=16, num_hidden_layers=1)
+        >>> memory = memory_per_gpu(small, small, prompt_tokens=8, response_tokens=8, rollouts=2)
+        >>> memory.gradients == memory.student, memory.optimizer == 2 * memory.student  # AdamW has two averages
+        (True, True)
     """
     check_choice("strategy", strategy, STRATEGIES)
     check_choice("precision", precision, PRECISIONS)

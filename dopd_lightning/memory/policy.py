@@ -18,7 +18,14 @@ from dopd_lightning.scores.views import View, response_states
 
 
 def number_of_parameters(config: PreTrainedConfig) -> int:
-    """Return the number of parameters of a causal language model with this config; tied weights count once."""
+    """Return the number of parameters of a causal language model with this config; tied weights count once.
+
+    Example:
+        >>> from transformers import Qwen3Config
+        >>> embeddings_alone = Qwen3Config(vocab_size=100, hidden_size=8, num_hidden_layers=0, tie_word_embeddings=True)
+        >>> number_of_parameters(embeddings_alone)  # 100 * 8, and the last normalisation
+        808
+    """
     with FakeTensorMode():
         return sum(weight.numel() for weight in causal_lm(config, torch.float32).parameters())
 

@@ -13,7 +13,14 @@ from dopd_lightning.errors import ConfigError
 
 
 def freeze(policy: nn.Module) -> None:
-    """Eval mode, and no gradient for any parameter."""
+    """Eval mode, and no gradient for any parameter.
+
+    Example:
+        >>> linear = nn.Linear(2, 2)
+        >>> freeze(linear)
+        >>> linear.training, linear.weight.requires_grad
+        (False, False)
+    """
     policy.eval()
     policy.requires_grad_(False)
 
@@ -35,6 +42,14 @@ def evaluating(policy: nn.Module) -> Iterator[None]:
 
     The student trains in train mode but writes rollouts, and scores as a reference, in eval mode: dropout would make
     its answers another policy's and the target stochastic.
+
+    Example:
+        >>> dropout = nn.Dropout()
+        >>> with evaluating(dropout):
+        ...     print(dropout.training)
+        False
+        >>> dropout.training
+        True
     """
     modes = {module: module.training for module in policy.modules()}
     policy.eval()
@@ -50,6 +65,14 @@ def checkpoint_activations(policy: PreTrainedModel) -> None:
 
     Raises:
         ConfigError: if the architecture cannot.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> from dopd_lightning.policies import load_policy
+        >>> student = load_policy(files("dopd_lightning.assets") / "quickstart_student")
+        >>> checkpoint_activations(student)
+        >>> any(getattr(module, "gradient_checkpointing", False) for module in student.modules())
+        True
     """
     if not policy.supports_gradient_checkpointing:
         raise ConfigError(
@@ -61,7 +84,14 @@ def checkpoint_activations(policy: PreTrainedModel) -> None:
 
 
 def end_of_sequence_ids(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
-    """Every token that ends a text of ``policy``: its generation config's, its config's and its tokenizer's."""
+    """Every token that ends a text of ``policy``: its generation config's, its config's and its tokenizer's.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> from dopd_lightning.policies import load_policy
+        >>> end_of_sequence_ids(load_policy(files("dopd_lightning.assets") / "quickstart_student"), None)
+        [2]
+    """
     found: set[int] = set()
     for config in (policy.generation_config, policy.config, tokenizer):
         ids = getattr(config, "eos_token_id", None)

@@ -54,6 +54,11 @@ def load_policy(
     Raises:
         ConfigError: for another dtype or quantization, if bitsandbytes is missing, if there is no such model, it is no
             causal language model, or its files lack some of its weights.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> load_policy(files("dopd_lightning.assets") / "quickstart_student").num_parameters()
+        360000
     """
     check_loading(dtype, quantization, attn_implementation)
     quantized = None if quantization is None else _quantization_config(quantization, dtype)
@@ -84,6 +89,13 @@ def check_loading(dtype: str, quantization: str | None = None, attn_implementati
 
     Raises:
         ConfigError: listing the choices.
+
+    Example:
+        >>> check_loading("float32", quantization="int4", attn_implementation="sdpa")
+        >>> check_loading("float3")
+        Traceback (most recent call last):
+            ...
+        dopd_lightning.errors.ConfigError: dtype: 'float3' is not one of auto, bfloat16, float16, float32
     """
     check_choice("dtype", dtype, _DTYPES)
     if quantization is not None:
@@ -112,6 +124,11 @@ def load_config(
 
     Raises:
         ConfigError: if there is none, the model is of another kind, or the folder's weights are not there or cut off.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> load_config(files("dopd_lightning.assets") / "quickstart_student").num_hidden_layers
+        3
     """
     _check_folder(name, "model")
     adapters = Path(name) / "adapter_config.json"
@@ -143,6 +160,11 @@ def load_tokenizer(
 
     Raises:
         ConfigError: if there is none, or it has no end-of-sequence token (a student could never learn to stop).
+
+    Example:
+        >>> from importlib.resources import files
+        >>> len(load_tokenizer(files("dopd_lightning.assets") / "quickstart_student"))
+        381
     """
     _check_folder(name, "tokenizer")
     try:
@@ -165,6 +187,12 @@ def tokenizer_of(
 
     Raises:
         ConfigError: if there is none.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> student = load_policy(files("dopd_lightning.assets") / "quickstart_student")
+        >>> len(tokenizer_of(student, None))
+        381
     """
     if isinstance(tokenizer, PreTrainedTokenizerBase):
         return tokenizer
@@ -187,6 +215,12 @@ def new_policy(
 
     Raises:
         ConfigError: if transformers knows no such ``model_type`` or refuses a field.
+
+    Example:
+        >>> from dopd_lightning.policies import new_tokenizer
+        >>> shape = {"model_type": "gpt2", "n_layer": 1, "n_embd": 16, "n_head": 2, "n_positions": 64}
+        >>> new_policy(shape, new_tokenizer(["1 + 1 = 2"])).config.n_embd
+        16
     """
     fields = {
         "vocab_size": len(tokenizer),

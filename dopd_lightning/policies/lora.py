@@ -46,6 +46,12 @@ def load_lora_policy(
 
     Raises:
         ConfigError: if peft is missing, a value is out of range, or no layer has such a name; as :func:`load_policy`.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> student = load_lora_policy(files("dopd_lightning.assets") / "quickstart_student", r=2)
+        >>> sum(weight.numel() for weight in student.parameters() if weight.requires_grad)
+        10752
     """
     if find_spec("peft") is None:
         raise missing_extra("student: adapters need peft", "lora")
@@ -84,6 +90,12 @@ def base_of(policy: PreTrainedModel) -> PreTrainedModel:
 
     Raises:
         ConfigError: if there are no adapters.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> student = load_lora_policy(files("dopd_lightning.assets") / "quickstart_student", r=2)
+        >>> has_adapters(base_of(student))
+        False
     """
     if not has_adapters(policy):
         raise ConfigError(
@@ -102,6 +114,12 @@ def merged(policy: PreTrainedModel) -> PreTrainedModel:
 
     Raises:
         ValueError: peft's, if a sum is not finite.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> student = load_lora_policy(files("dopd_lightning.assets") / "quickstart_student", r=2)
+        >>> has_adapters(merged(student))
+        False
     """
     # Copied to the CPU one by one: a device that trains has no room for a second copy.
     weights = {id(weight): nn.Parameter(weight.detach().to("cpu", copy=True), False) for weight in policy.parameters()}
@@ -117,7 +135,13 @@ def merged(policy: PreTrainedModel) -> PreTrainedModel:
 
 
 def has_adapters(policy: PreTrainedModel) -> bool:
-    """Return whether the model has peft adapters."""
+    """Return whether the model has peft adapters.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> has_adapters(load_lora_policy(files("dopd_lightning.assets") / "quickstart_student", r=2))
+        True
+    """
     return bool(getattr(policy, "peft_config", None))
 
 

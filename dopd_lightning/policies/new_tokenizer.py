@@ -35,6 +35,11 @@ def new_tokenizer(texts: Iterable[str], vocabulary_size: int = 384) -> PreTraine
 
     Raises:
         ConfigError: for a smaller one.
+
+    Example:
+        >>> tokenizer = new_tokenizer(["12 + 34 = 46"] * 10, vocabulary_size=270)
+        >>> tokenizer.tokenize("12 + 3")
+        ['1', '2', 'Ġ+', 'Ġ3']
     """
     check_range("vocabulary_size", vocabulary_size, at_least=_SMALLEST)
     bpe = Tokenizer(models.BPE())

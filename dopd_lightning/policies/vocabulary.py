@@ -27,6 +27,11 @@ def check_same_tokenizer(
     Raises:
         ConfigError: showing a token that has different ids or that only the student has, or an id that is different
             tokens.
+
+    Example:
+        >>> from dopd_lightning.policies import new_tokenizer
+        >>> tokenizer = new_tokenizer(["1 + 1 = 2"])
+        >>> check_same_tokenizer(tokenizer, tokenizer)
     """
     ours, theirs = student.get_vocab(), other.get_vocab()
     for token, ours_id in sorted(ours.items(), key=lambda item: item[1]):
@@ -64,6 +69,14 @@ def shared_vocabulary_size(tokenizer: PreTrainedTokenizerBase, configs: Mapping[
 
     Raises:
         ConfigError: if a policy has fewer logits than the tokenizer has tokens.
+
+    Example:
+        >>> from transformers import Qwen3Config
+        >>> from dopd_lightning.policies import new_tokenizer
+        >>> tokenizer = new_tokenizer(["1 + 1 = 2"])
+        >>> configs = {"student": Qwen3Config(vocab_size=512), "teacher": Qwen3Config(vocab_size=320)}
+        >>> shared_vocabulary_size(tokenizer, configs) == len(tokenizer)
+        True
     """
     size = max(tokenizer.get_vocab().values()) + 1
     for name, config in configs.items():

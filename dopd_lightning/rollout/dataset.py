@@ -17,6 +17,10 @@ class DatasetRollout:
     A completion ends at the first end-of-sequence token that its text spells, or else gets one: of a chat, the token
     that the chat template writes behind an assistant's message. One longer than ``max_new_tokens`` is cut there and
     then has no end-of-sequence token, as a rollout would.
+
+    Example:
+        >>> DatasetRollout(max_new_tokens=64).writers
+        frozenset()
     """
 
     max_new_tokens: int = Sampling.max_new_tokens

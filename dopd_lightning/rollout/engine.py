@@ -23,6 +23,10 @@ class Sampling:
 
     Raises:
         ConfigError: for a value out of range.
+
+    Example:
+        >>> Sampling(max_new_tokens=64, temperature=0.7, top_p=0.9).top_k
+        0
     """
 
     max_new_tokens: int = 256

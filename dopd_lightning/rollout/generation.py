@@ -59,7 +59,17 @@ class TransformersEngine:
 def generate(
     policy: PreTrainedModel, prompts: Sequence[Sequence[int]], sampling: Sampling, **options: Any
 ) -> list[list[int]]:
-    """Return the responses of :meth:`TransformersEngine.generate`, without log-probabilities."""
+    """Return the responses of :meth:`TransformersEngine.generate`, without log-probabilities.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> from dopd_lightning.policies import load_policy
+        >>> student = load_policy(files("dopd_lightning.assets") / "quickstart_student")
+        >>> greedy = Sampling(max_new_tokens=4, temperature=0)
+        >>> ids = generate(student, [[20, 21], [22]], greedy, eos_ids=[], pad_id=0, vocabulary_size=381)
+        >>> [len(each) for each in ids]
+        [4, 4]
+    """
     return TransformersEngine().generate(policy, prompts, sampling, **options).ids
 
 
@@ -74,6 +84,13 @@ def step_logits(
         prompts: token ids, one list a prompt.
         responses: equally many to each prompt, next to each other, all of one length.
         pad_id: padding token.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> from dopd_lightning.policies import load_policy
+        >>> student = load_policy(files("dopd_lightning.assets") / "quickstart_student")
+        >>> step_logits(student, [[20, 21, 22], [23]], [[30, 31], [32, 33]], pad_id=0).shape[:2]
+        torch.Size([2, 2])
     """
     given = _Given(torch.tensor(responses, device=policy.device))
     sampling = Sampling(max_new_tokens=len(responses[0]))

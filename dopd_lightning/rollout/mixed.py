@@ -22,6 +22,10 @@ class MixedRollout(Generated):
     Args:
         on_policy: the probability that the student answers.
         off_policy: who does otherwise: ``dataset`` or ``teacher``.
+
+    Example:
+        >>> sorted(MixedRollout(on_policy=0.5, off_policy="teacher").writers)
+        ['student', 'teacher']
     """
 
     on_policy: float = 0.5

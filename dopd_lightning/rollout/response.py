@@ -22,5 +22,10 @@ class Response(NamedTuple):
 
 
 def as_responses(written: Sequence[Response | Sequence[int]]) -> list[Response]:
-    """Turn a rollout's return value, which may hold lists of token ids, into responses."""
+    """Turn a rollout's return value, which may hold lists of token ids, into responses.
+
+    Example:
+        >>> as_responses([[5, 6], Response([7])])
+        [Response(ids=[5, 6], own=None, logps=None), Response(ids=[7], own=None, logps=None)]
+    """
     return [each if isinstance(each, Response) else Response(list(each)) for each in written]

@@ -10,7 +10,12 @@ from dopd_lightning.rollout.rollout import RolloutRequest
 
 @dataclass(frozen=True, kw_only=True)
 class StudentRollout(Generated):
-    """On-policy rollout, the paper's and the default: the bare student answers, ``y ~ Π_S(·|x)``."""
+    """On-policy rollout, the paper's and the default: the bare student answers, ``y ~ Π_S(·|x)``.
+
+    Example:
+        >>> StudentRollout(samples_per_prompt=8, max_new_tokens=64).student_writes
+        True
+    """
 
     writers: frozenset[str] = field(default=frozenset({"student"}), init=False)
     student_writes: bool = field(default=True, init=False)

@@ -10,7 +10,12 @@ from dopd_lightning.rollout.rollout import RolloutRequest
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherRollout(Generated):
-    """The teacher answers, under what it is shown: sequence-level distillation (Kim & Rush, 2016)."""
+    """The teacher answers, under what it is shown: sequence-level distillation (Kim & Rush, 2016).
+
+    Example:
+        >>> TeacherRollout().writers
+        frozenset({'teacher'})
+    """
 
     writers: frozenset[str] = field(default=frozenset({"teacher"}), init=False)
     student_writes: bool = field(default=False, init=False)

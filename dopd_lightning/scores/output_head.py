@@ -13,6 +13,13 @@ def head_of(policy: PreTrainedModel, vocabulary_size: int) -> Head | None:
     """The policy's head over its first ``vocabulary_size`` tokens; None if it is more than a plain linear layer.
 
     An adapter or a quantized layer in its place, say: reading weights would leave the adapter out.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> from dopd_lightning.policies import load_policy
+        >>> student = load_policy(files("dopd_lightning.assets") / "quickstart_student")
+        >>> head_of(student, vocabulary_size=100).vocabulary_size
+        100
     """
     layer = policy.get_output_embeddings()  # type: ignore[no-untyped-call]
     # Weights that something recomputes before each forward are no parameter.
@@ -33,6 +40,13 @@ def is_read_right(head: Head, policy: PreTrainedModel) -> bool:
 
     The second one's states are made so large that its logits reach 100: a softcap that a config has under another name
     would not show in the small logits of a new model, and would come to matter as it learns.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> from dopd_lightning.policies import load_policy
+        >>> student = load_policy(files("dopd_lightning.assets") / "quickstart_student")
+        >>> is_read_right(head_of(student, vocabulary_size=100), student)
+        True
     """
     tried: list[Tensor] = []
 

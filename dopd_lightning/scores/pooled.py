@@ -117,7 +117,16 @@ class PooledScores:
 
 
 def pooled(members: Sequence[tuple[Scores, Weight]], *, geometric: bool) -> Scores:
-    """Pool scores that are all of one kind, each with its weight."""
+    """Pool scores that are all of one kind, each with its weight.
+
+    Example:
+        >>> import torch
+        >>> from dopd_lightning.scores import LogitScores
+        >>> ids, mask = torch.tensor([[0]]), torch.tensor([[True]])
+        >>> one, other = (LogitScores(torch.tensor([[p]]).log(), ids, mask) for p in ([0.8, 0.2], [0.4, 0.6]))
+        >>> pooled([(one, 0.5), (other, 0.5)], geometric=False).logp.exp()  # the mean of 0.8 and 0.4
+        tensor([0.6000])
+    """
     first = members[0][0]
     if not isinstance(first, LogitScores):
         return PooledScores([(cast(RowScores, scores), weight) for scores, weight in members], geometric)

@@ -118,7 +118,17 @@ class RoutedScores:
 
 
 def routed(parts: Sequence[tuple[Scores, Tensor]], responses: Responses) -> Scores:
-    """Scores of a batch from those of its parts, all of one kind, each with the rows that they are of."""
+    """Scores of a batch from those of its parts, all of one kind, each with the rows that they are of.
+
+    Example:
+        >>> import torch
+        >>> from dopd_lightning.scores import LogitScores
+        >>> responses = Responses.from_lists([[0], [0]], pad_id=0)
+        >>> ids, mask = torch.tensor([[0]]), torch.tensor([[True]])
+        >>> one, other = (LogitScores(torch.tensor([[p]]).log(), ids, mask) for p in ([0.8, 0.2], [0.4, 0.6]))
+        >>> routed([(one, torch.tensor([1])), (other, torch.tensor([0]))], responses).logp.exp()
+        tensor([0.4000, 0.8000])
+    """
     if not isinstance(parts[0][0], LogitScores):
         return RoutedScores([(cast(RowScores, scores), rows) for scores, rows in parts], responses)
     given = [(cast(LogitScores, scores), rows) for scores, rows in parts]

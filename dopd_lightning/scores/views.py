@@ -63,6 +63,11 @@ def view_of(prompts: Sequence[Sequence[int]], responses: Responses, pad_id: int)
         prompts: token ids, one list for each response.
         responses: ``(batch, response)``.
         pad_id: padding token; it may be the end-of-sequence token, since masks come from lengths and not from ids.
+
+    Example:
+        >>> responses = Responses.from_lists([[7, 8], [9]], pad_id=0)
+        >>> view_of([[5], [3, 4]], responses, pad_id=0).inputs["input_ids"].tolist()
+        [[0, 5, 7, 8], [3, 4, 9, 0]]
     """
     ids, mask = (each.to(responses.ids.device) for each in padded_left(prompts, pad_id))
     input_ids = torch.cat([ids, responses.ids.masked_fill(~responses.mask, pad_id)], dim=1)
@@ -77,6 +82,14 @@ def response_states(policy: PreTrainedModel, view: View) -> Tensor:
 
     They are the head's input, after the model's last normalisation; the head itself gets zero rows. The call goes
     through the whole policy, including wrappers.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> from dopd_lightning.policies import load_policy
+        >>> student = load_policy(files("dopd_lightning.assets") / "quickstart_student")
+        >>> view = view_of([[20, 21]], Responses.from_lists([[22, 23, 24]], pad_id=0), pad_id=0)
+        >>> response_states(student, view).shape[:2]
+        torch.Size([1, 3])
     """
     caught: list[Tensor] = []
 
@@ -99,6 +112,14 @@ def response_logits(policy: nn.Module, view: View, vocabulary_size: int) -> Tens
 
     The logit at column ``i`` predicts column ``i + 1``, so these come from the columns one to the left of the response.
     They are the model's own output, with head bias, softcap and scale, in float32 whatever the run's precision.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> from dopd_lightning.policies import load_policy
+        >>> student = load_policy(files("dopd_lightning.assets") / "quickstart_student")
+        >>> view = view_of([[20, 21]], Responses.from_lists([[22, 23, 24]], pad_id=0), pad_id=0)
+        >>> response_logits(student, view, vocabulary_size=100).shape
+        torch.Size([1, 3, 100])
     """
     logits = _forward(policy, view)[: len(view)]
     return logits[:, -view.response_width - 1 : -1, :vocabulary_size].float()

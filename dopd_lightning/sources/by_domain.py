@@ -31,6 +31,11 @@ class ByDomain(Several):
 
     Raises:
         ConfigError: for a domain of a member that is not there.
+
+    Example:
+        >>> source = ByDomain({"start": "snapshot", "slow": "ema"}, column="subject", domains={"algebra": "slow"})
+        >>> source.member_of({"prompt": "x + 1 = 2", "subject": "algebra"})
+        'slow'
     """
 
     def __init__(

@@ -21,6 +21,10 @@ class Ema(Snapshot):
 
     Raises:
         ConfigError: for a number outside [0, 1].
+
+    Example:
+        >>> Ema(decay=0.999).decay
+        0.999
     """
 
     def __init__(self, decay: float = 0.99, shown: float | None = None) -> None:

@@ -26,6 +26,10 @@ class Ensemble(Several):
 
     Raises:
         ConfigError: for names that differ, or weights out of range.
+
+    Example:
+        >>> Ensemble({"start": "snapshot", "slow": "ema"}).weights
+        {'start': 0.5, 'slow': 0.5}
     """
 
     def __init__(

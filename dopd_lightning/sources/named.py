@@ -27,7 +27,12 @@ _TAKEN = ("student", "data", "teacher", "reference")
 
 
 def as_source(given: AnySource) -> Source:
-    """The source itself, or one of the kind that is named, or of the model that is given or named."""
+    """The source itself, or one of the kind that is named, or of the model that is given or named.
+
+    Example:
+        >>> type(as_source("ema")).__name__
+        'Ema'
+    """
     if isinstance(given, Source):
         return given
     if isinstance(given, str) and given in KINDS:
@@ -40,6 +45,10 @@ def sources_of(named: Mapping[str, AnySource]) -> dict[str, Source]:
 
     Raises:
         ConfigError: naming the source that cannot be made, or two that are one object.
+
+    Example:
+        >>> {name: type(source).__name__ for name, source in sources_of({"start": "snapshot", "slow": "ema"}).items()}
+        {'start': 'Snapshot', 'slow': 'Ema'}
     """
     found: dict[str, Source] = {}
     for name, given in named.items():
@@ -61,6 +70,10 @@ def named_sources(
 
     Raises:
         ConfigError: for a name that is there twice, or that a source cannot have.
+
+    Example:
+        >>> [*named_sources("snapshot", "student", {"slow": "ema"})]
+        ['teacher', 'reference', 'slow']
     """
     if not isinstance(others, Mapping):
         raise ConfigError(f"sources: {others!r} must be sources by name, such as {{'maths': …}}")
@@ -73,7 +86,12 @@ def named_sources(
 
 
 def given_policies(sources: Mapping[str, Source]) -> dict[str, PreTrainedModel]:
-    """Models that the sources were given, by the source's name; of several in one, with a number behind it."""
+    """Models that the sources were given, by the source's name; of several in one, with a number behind it.
+
+    Example:
+        >>> given_policies(sources_of({"slow": "ema"}))  # made of the student, without a model of its own
+        {}
+    """
     found = {}
     for name, source in sources.items():
         for number, model in enumerate(source.given):
@@ -82,7 +100,14 @@ def given_policies(sources: Mapping[str, Source]) -> dict[str, PreTrainedModel]:
 
 
 def policies_of(sources: Mapping[str, Source], student: PreTrainedModel) -> dict[str, PreTrainedModel]:
-    """The policies that sources score with, by the source's name and their own."""
+    """The policies that sources score with, by the source's name and their own.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> student = load_policy(files("dopd_lightning.assets") / "quickstart_student")
+        >>> policies_of({"reference": Student()}, student)["reference"] is student
+        True
+    """
     return {
         f"{name}.{inner}".rstrip("."): policy
         for name, source in sources.items()
@@ -106,6 +131,11 @@ def load_source(
         name, dtype, attn_implementation, trust_remote_code, revision, quantization: see
             :func:`~dopd_lightning.policies.load_policy`.
         shown: probability, for each example, that it sees privileged text; always if not given.
+
+    Example:
+        >>> from importlib.resources import files
+        >>> load_source(files("dopd_lightning.assets") / "quickstart_teacher", shown=0.5).shown
+        0.5
     """
     model = load_policy(
         name,

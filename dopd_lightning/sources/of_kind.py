@@ -23,6 +23,10 @@ def reference_of_kind(kind: str = "student", model: PreTrainedModel | None = Non
 
     Raises:
         ConfigError: for an unknown kind, a model missing or in excess, or a decay outside [0, 1].
+
+    Example:
+        >>> reference_of_kind("ema", decay=0.9).decay
+        0.9
     """
     check_choice("reference.kind", kind, REFERENCE_KINDS)
     check_range("reference.decay", decay, at_least=0, at_most=1)

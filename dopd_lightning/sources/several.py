@@ -78,7 +78,14 @@ class Several(Source):
 
 
 def keeping_dtype(sources: nn.ModuleDict) -> Iterator[tuple[nn.ModuleDict, str, Source]]:
-    """The sources that keep the dtype they were loaded in, those within others too: where, by which name, and each."""
+    """The sources that keep the dtype they were loaded in, those within others too: where, by which name, and each.
+
+    Example:
+        >>> from dopd_lightning.sources import Policy, Snapshot
+        >>> sources = nn.ModuleDict({"teacher": Policy(nn.Linear(1, 1)), "start": Snapshot()})
+        >>> [name for _, name, _ in keeping_dtype(sources)]
+        ['teacher']
+    """
     for name, source in sources.items():
         if isinstance(source, Several):
             yield from keeping_dtype(source.members)

@@ -13,6 +13,10 @@ class Snapshot(OnePolicy):
     """A frozen copy of the student as it was before training.
 
     What is frozen of the student (the base of adapters) is shared with it, and only what learns is copied.
+
+    Example:
+        >>> Snapshot(shown=0.5).shown
+        0.5
     """
 
     weights: PreTrainedModel | None

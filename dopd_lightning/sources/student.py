@@ -11,6 +11,10 @@ class Student(OnePolicy):
     """The student's current weights, under privileged information: the paper's reference ``Π_R`` (Sec. 3.2).
 
     It holds no weights of its own.
+
+    Example:
+        >>> Student().given
+        []
     """
 
     def policy(self, student: PreTrainedModel) -> PreTrainedModel:

@@ -20,6 +20,10 @@ class PrivilegedAccess:
         teacher: in training.
         reference: in training.
         evaluation: show it to the evaluated policy, to measure its effect.
+
+    Example:
+        >>> PrivilegedAccess(student=0.5)
+        PrivilegedAccess(student=0.5, teacher=1.0, reference=1.0, evaluation=False)
     """
 
     student: float = 0.0

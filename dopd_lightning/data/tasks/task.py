@@ -43,7 +43,12 @@ class Task:
 
 
 def general_hint(entry: Entry, kind: str) -> str | None:
-    """Privileged text of a kind that any entry can have (see :data:`GENERAL_HINT_KINDS`)."""
+    """Privileged text of a kind that any entry can have (see :data:`GENERAL_HINT_KINDS`).
+
+    Example:
+        >>> general_hint({"question": "1 + 1?", "answer": "2", "metadata": {}}, "answer")
+        'The final answer is 2.'
+    """
     return None if kind == "none" else f"The final answer is {entry['answer']}."
 
 
