@@ -14,7 +14,6 @@ from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD
 from dopd_lightning.rollout import StudentRollout
 from dopd_lightning.training.module import DOPDModule
-from dopd_lightning.training.step_log import StepLog
 
 EXAMPLES = [{"prompt": "Add 1 2.", "privileged": "first 1", "answer": "3"}]
 FINE = {"train/entropy/student": 1.0, "train/response/cut_share": 0.1, "train/share/LH": 0.6}
@@ -24,15 +23,20 @@ FINE = {"train/entropy/student": 1.0, "train/response/cut_share": 0.1, "train/sh
 def run(make_policy, tokenizer, tmp_path):
     """Train with a guard while the metrics are ``steps`` and the accuracies ``validations``; return the Trainer."""
 
+    class Told(DOPDModule):
+        """Module whose metrics are those of the test."""
+
+        def training_step(self, batch, batch_idx):
+            self.log_dict(FINE | next(self.steps), batch_size=1)
+            return sum(weight.sum() for weight in self.student.parameters())
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val/accuracy", next(self.answered), batch_size=1)
+
     def train(guard, steps, accuracies=(), extra=(), ckpt_path=None, val_check_interval=1):
         rollout = StudentRollout(max_new_tokens=3, samples_per_prompt=1)
-        module = DOPDModule(make_policy(0), make_policy(1), fusion=DOPD(top_k=8), rollout=rollout, tokenizer=tokenizer)
-        told, answered = iter(steps), iter(accuracies)
-        log = module._log_step
-        log.__class__ = type(
-            "Told", (StepLog,), {"__call__": lambda *_: module.log_dict(FINE | next(told), batch_size=1)}
-        )
-        module._evaluate = lambda *_: module.log("val/accuracy", next(answered), batch_size=1)
+        module = Told(make_policy(0), make_policy(1), fusion=DOPD(top_k=8), rollout=rollout, tokenizer=tokenizer)
+        module.steps, module.answered = iter(steps), iter(accuracies)
         trainer = L.Trainer(
             accelerator="cpu",
             logger=False,

@@ -67,14 +67,14 @@ def test_later_checkpoints_of_another_attempt_stay(saved, tmp_path):
 def test_a_second_ctrl_c_ends_the_process_at_once(saved, monkeypatch, capfd):
     handlers = []
 
-    def interrupted(callback, trainer):
+    def interrupted(trainer, *args, **options):
         if trainer.global_step == 2:
             signal.raise_signal(signal.SIGINT)
             handlers.append(signal.getsignal(signal.SIGINT))
-        save(callback, trainer)
+        save(trainer, *args, **options)
 
-    save = ResumableCheckpoint._save
-    monkeypatch.setattr(ResumableCheckpoint, "_save", interrupted)
+    save = L.Trainer.save_checkpoint
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", interrupted)
     before = signal.getsignal(signal.SIGINT)  # of tests in the background, one that ignores it
     with pytest.raises(RunStopped, match="stopped by SIGINT after 3 steps; saved "):
         saved({"limit_val_batches": 0}, every_n_steps=1)
@@ -85,13 +85,13 @@ def test_a_second_ctrl_c_ends_the_process_at_once(saved, monkeypatch, capfd):
 
 def test_after_a_validation_and_not_before_it(saved, monkeypatch):
     order: list[str] = []
-    save = ResumableCheckpoint._save
+    save = L.Trainer.save_checkpoint
 
-    def noted(callback, trainer):
+    def noted(trainer, *args, **options):
         order.append(f"saved {trainer.global_step}")
-        save(callback, trainer)
+        save(trainer, *args, **options)
 
-    monkeypatch.setattr(ResumableCheckpoint, "_save", noted)
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", noted)
     monkeypatch.setattr(DOPDModule, "on_validation_epoch_end", lambda module: order.append("validated"))
     saved({"val_check_interval": 3}, every_n_steps=1)
     first = ["saved 1", "saved 2", "validated", "saved 3"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from dopd_lightning.divergence import Toward
 from dopd_lightning.errors import ConfigError
-from dopd_lightning.fusion import DOPD, Regime, Supervision, dopd
-from dopd_lightning.fusion.routing import routing
+from dopd_lightning.fusion import DOPD, Regime, Supervision, Thresholds
 from tests.two_sources import statistics_of
 
 LH, LL, HT, HS = Regime
@@ -74,12 +74,13 @@ def test_options_reach_the_divergences():
         assert (options.beta, options.top_k, options.top_k_of, options.tail) == (0.3, 2, "student", "renormalize")
 
 
-def test_options_reach_the_routing(monkeypatch):
-    asked = {}
-    monkeypatch.setattr(dopd, "routing", lambda *tensors, **options: asked.update(options) or routing(*tensors))
-    DOPD(outlier_fraction=0.25, normalize="minmax")(STATISTICS)
-    assert asked.pop("averaged").equal(STATISTICS.mask)
-    assert asked == {"outlier_fraction": 0.25, "normalize": "minmax", "limits": None}
+def test_options_reach_the_routing():
+    """Gaps are log 4/3, log 2, log 8 and log 8; of the two largest the earlier is left out of the means."""
+    found = DOPD(outlier_fraction=0.25, normalize="minmax")(STATISTICS).thresholds
+    assert found.gap == pytest.approx((math.log(4 / 3) + math.log(2) + math.log(8)) / 3)
+    assert (found.teacher_scale, found.reference_scale) == (pytest.approx(0.8 - 0.1), pytest.approx(0.8 - 0.1))
+    given = Thresholds(gap=10.0, teacher_prob=0.0, reference_prob=0.0)
+    assert DOPD()(replace(STATISTICS, thresholds=given)).regimes.tolist() == [[LH, LH, LH, LH, -1]]
 
 
 def test_ends_of_responses_may_be_left_out_of_the_means_and_are_routed_all_the_same():

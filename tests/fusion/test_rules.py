@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -212,10 +213,17 @@ def test_importance_keeps_the_unsure_and_the_sure_but_wrong():
 
 def test_importance_is_a_soft_or():
     """Half unsure and half wrong scores 0.75: above 0.7 alone (unlike by maximum), below 0.9 alone (unlike by sum)."""
-    same = [[0.5, 0.5]] * 5
-    statistics = on(rows(*same), rows(*same))
-    statistics["student"].__dict__["entropy"] = torch.tensor([[1.0, 0.0, 0.5, 0.7, 0.9]])
-    statistics["teacher"].__dict__["divergence"] = torch.tensor([[0.0, 1.0, 0.5, 0.0, 0.0]])
+
+    class Known(dict):
+        mask = torch.ones(1, 5, dtype=torch.bool)
+
+        def scatter(self, values):
+            return values[None]
+
+    statistics = Known(
+        student=SimpleNamespace(entropy=torch.tensor([[1.0, 0.0, 0.5, 0.7, 0.9]])),
+        teacher=SimpleNamespace(divergence=torch.tensor([[0.0, 1.0, 0.5, 0.0, 0.0]])),
+    )
     assert weights(Importance(keep=0.6)(statistics)) == [1, 1, 0, 0, 1]
     assert weights(Importance(keep=0.8)(statistics)) == [1, 1, 1, 0, 1]
 

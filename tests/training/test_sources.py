@@ -167,13 +167,20 @@ def test_who_only_looks_draws_nothing_for_further_sources(make_module, make_poli
 
 
 def test_draws_for_further_sources_depend_on_the_seed(make_module, make_policy, fit, examples):
-    states = []
+    seen = {}
     for seed in (1, 2):
         torch.manual_seed(seed)
         module = make_module(fusion=Teacher(source="maths"), sources={"maths": Policy(make_policy(3), shown=0.5)})
-        fit(module, [examples])
-        states.append(module._prompting.random_state)
-    assert not states[0].equal(states[1])
+        noted, step = seen.setdefault(seed, []), module.training_step
+
+        def training_step(batch, index, noted=noted, step=step):
+            outputs = step(batch, index)
+            noted.append(outputs["record"].logp["maths"])  # of a frozen source: other values are other prompts
+            return outputs
+
+        module.training_step = training_step
+        fit(module, [examples] * 8)
+    assert not torch.stack(seen[1]).equal(torch.stack(seen[2]))
 
 
 def test_one_source_object_in_two_places_is_refused(make_module):

@@ -282,8 +282,8 @@ def test_privileged_access_says_who_sees_the_hint(make_module, examples):
 def test_privileged_access_is_drawn_for_each_example(make_module, examples):
     torch.manual_seed(0)
     module = make_module(privileged=PrivilegedAccess(student=0.5))
-    lengths = {len(prompt) for _ in range(20) for prompt in module._prompting.of_all(examples[:1])["student"]}
-    assert len(lengths) == 2
+    records = [module.training_step(examples[:1], 0)["record"] for _ in range(20)]
+    assert len({record.student_logp[0, 0].item() for record in records}) == 2, "with the hint, and without"
 
 
 def test_a_prompt_beyond_the_limit_is_refused_and_not_cut(make_module, examples):
@@ -298,9 +298,12 @@ def test_a_prompt_that_leaves_no_positions_for_its_response_is_refused(make_modu
         module.training_step(examples, 0)
 
 
-def test_a_chat_is_put_through_the_template(make_module, tokenizer):
+def test_a_chat_is_put_through_the_template(make_module, tokenizer, logits_of):
     chat = {"prompt": [{"role": "user", "content": "Add 1 2."}], "privileged": "p", "completion": "3"}
     text = tokenizer.apply_chat_template(chat["prompt"], tokenize=False, add_generation_prompt=True)
     module = make_module(fusion=DOPD(top_k=8))
-    assert module._prompting.of_all([chat])["student"] == [tokenizer(text)["input_ids"]]
-    assert torch.isfinite(module.training_step([chat], 0)["loss"])
+    record = module.training_step([chat], 0)["record"]
+    ids = record.response_ids[record.mask]
+    logps = logits_of(module.student, tokenizer(text)["input_ids"], ids.tolist()).log_softmax(-1)
+    expected = logps.gather(-1, ids[:, None])[:, 0]
+    torch.testing.assert_close(record.student_logp[record.mask], expected, rtol=1e-4, atol=1e-5)
