@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from dopd_lightning.maps import Alternatives, MappedResponse, Snapshot, quantities_of, render_page
+from tests.maps.looking import WORDS
 
 PAIR = ("teacher", "reference")
 QUANTITIES = [quantity.name for quantity in quantities_of(PAIR)]
@@ -139,3 +140,10 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Opened]:
         context.close()
     assert set(requests) <= {path.as_uri()}
     assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def steps(make_snapshot):
+    """Two prompts that come back at each of three steps, and two others at each."""
+    rows = [[*WORDS, f"row {row}"] for row in range(4)]
+    return [make_snapshot(*rows, step=step, fixed=2) for step in (0, 10, 200)]

@@ -1,4 +1,4 @@
-"""Decoding gives the encoded snapshot back. (The page's own decoder: test_browser.py.)"""
+"""Decoding gives the encoded snapshot back. (The page's own decoder: test_appearance.py.)"""
 
 from __future__ import annotations
 
