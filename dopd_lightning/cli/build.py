@@ -147,7 +147,7 @@ def _tried(config: DictConfig, key: str, node: Any) -> Source:
     else:
         made = make(config, key)
     if not isinstance(made, Source):
-        raise ConfigError(f"{key}: {node.get('_target_')} makes a {type(made).__name__}, which is no source")
+        raise ConfigError(f"{key}: {node.get('_target_')} makes a {type(made).__name__}, not a source")
     return made
 
 
@@ -202,7 +202,7 @@ def _try_optimizer(config: DictConfig, optimizer: Any, scheduler: Any) -> None:
         with complaints_name(config, key):
             tried = optimizer([nn.Parameter(torch.zeros(1, 1))])
             if not isinstance(tried, torch.optim.Optimizer):
-                raise ConfigError(f"_target_: it makes a {type(tried).__name__}, and no optimizer")
+                raise ConfigError(f"_target_: it makes a {type(tried).__name__}, not an optimizer")
         key = "scheduler"
         made = scheduler(optimizer=tried, num_training_steps=1)
     except (TypeError, ValueError, AttributeError) as error:
@@ -210,7 +210,7 @@ def _try_optimizer(config: DictConfig, optimizer: Any, scheduler: Any) -> None:
             raise
         raise ConfigError(f"{key}: {error}") from error
     if not hasattr(made, "step"):
-        raise ConfigError(f"scheduler: {type(made).__name__} is no scheduler: it has no step")
+        raise ConfigError(f"scheduler: {type(made).__name__} is not a scheduler: it has no step")
 
 
 def _data(config: DictConfig) -> DOPDDataModule:

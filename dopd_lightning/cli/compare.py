@@ -22,7 +22,7 @@ def compare(config: DictConfig) -> None:
     if not patterns or not all(isinstance(pattern, str) and pattern for pattern in patterns):
         found = [*config.runs] if isinstance(config.runs, ListConfig) else config.runs
         raise ConfigError(
-            f"runs: {found!r} is no folder of runs, and stage=compare needs one, a glob or a list of them, such as "
+            f"runs: {found!r} is not a folder of runs, and stage=compare needs one, a glob or a list of them, such as "
             "runs='runs/dopd/multirun_*'"
         )
     if find_spec("altair") is None or find_spec("vl_convert") is None:

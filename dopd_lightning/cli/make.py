@@ -70,9 +70,9 @@ def make(config: DictConfig, key: str, **arguments: Any) -> Any:
     """
     node = OmegaConf.select(config, key)
     if node is None:
-        raise ConfigError(f"{key}: there is none, and this run needs one")
+        raise ConfigError(f"{key}: is not set, and this run needs it")
     if not isinstance(node, DictConfig) or "_target_" not in node:
-        raise ConfigError(f"{key}: {node!r} has no _target_, the class that it is to be made of")
+        raise ConfigError(f"{key}: {node!r} has no _target_, the class to instantiate")
     _check_signatures(key, node, given=arguments)
     try:
         made = instantiate(node, **arguments)

@@ -99,7 +99,7 @@ def _locked(folder: Path) -> FileLock | None:
             "until it has ended, or choose another folder"
         ) from None
     except (OSError, NotImplementedError) as error:
-        log.warning("paths.output_dir: %s knows no locks (%s): no other run may use it meanwhile", folder, error)
+        log.warning("paths.output_dir: %s does not support locks (%s): let no other run use it", folder, error)
         return None
     return lock
 

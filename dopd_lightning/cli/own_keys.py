@@ -71,7 +71,7 @@ def _value(config: DictConfig, key: str) -> Any:
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config
     if name not in node:
-        raise ConfigError(f"{key}: there is none, and this run needs one")
+        raise ConfigError(f"{key}: is not set, and this run needs it")
     return node[name]
 
 
@@ -82,4 +82,4 @@ def _check_nodes(config: DictConfig, groups: Sequence[str]) -> None:
         for name, node in (config.get(group) or {}).items():
             check_value(f"{group}.{name}", node, Mapping[str, Any] | None)
             if node is not None and "_target_" not in node:
-                raise ConfigError(f"{group}.{name}: it has no _target_, the class that it is to be made of")
+                raise ConfigError(f"{group}.{name}: it has no _target_, the class to instantiate")

@@ -47,7 +47,7 @@ def make_trainer(config: DictConfig, **arguments: Any) -> L.Trainer:
         except ConfigError as error:
             raise _with_flag(str(error), config.trainer) from error
     if not isinstance(trainer, L.Trainer):
-        raise ConfigError(f"trainer: {config.trainer['_target_']} makes a {type(trainer).__name__}, and no Trainer")
+        raise ConfigError(f"trainer: {config.trainer['_target_']} makes a {type(trainer).__name__}, not a Trainer")
     if isinstance(trainer.strategy, ModelParallelStrategy) and not isinstance(trainer.strategy, FullyShardedStrategy):
         raise ConfigError(
             f"trainer.strategy: {type(trainer.strategy).__name__} would train a different student on each process; use "

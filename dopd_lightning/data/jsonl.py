@@ -109,7 +109,7 @@ def _number(text: str) -> float:
 
 
 def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no number that JSON knows; use null")
+    raise ValueError(f"{name} is not a JSON number; use null")
 
 
 _JSON = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, parse_constant=_no_number)

@@ -187,4 +187,4 @@ def _check_task(task: str) -> None:
     if task not in DATASETS:
         near = difflib.get_close_matches(task, DATASETS, n=4, cutoff=0.5)
         meant = f"did you mean {' or '.join(near)}?" if near else f"it has {len(DATASETS)}, such as {', '.join(TASKS)}"
-        raise ConfigError(f"task: {task!r} is no dataset of reasoning-gym; {meant}")
+        raise ConfigError(f"task: {task!r} is not a dataset of reasoning-gym; {meant}")

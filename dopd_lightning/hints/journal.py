@@ -122,7 +122,7 @@ def _check_header(path: Path, before: Mapping[str, Any], now: Mapping[str, Any])
     for key in [*wanted, *then]:
         if wanted.get(key) != then.get(key):
             raise ConfigError(
-                f"privilege.{key}: {_short(wanted.get(key))}, but {path} was begun with {_short(then.get(key))}; "
+                f"privilege.{key}: {_short(wanted.get(key))}, but {path} was started with {_short(then.get(key))}; "
                 f"{_ELSEWHERE}"
             )
 
@@ -131,13 +131,13 @@ def _check_rows(
     path: Path, before: Mapping[str, Any], now: Mapping[str, Any], records: Sequence[Any], digests: Sequence[str]
 ) -> None:
     if before["rows"] != now["rows"]:
-        raise DataError(f"{path}: was begun with {before['rows']} rows, and the data has {now['rows']}; {_ELSEWHERE}")
+        raise DataError(f"{path}: was started with {before['rows']} rows, and the data has {now['rows']}; {_ELSEWHERE}")
     for record in records:
         row = record["row"]
         if not 0 <= row < len(digests) or record["digest"] != digests[row]:
             raise DataError(f"data.train[{row}]: not the row that {path} has a hint for; {_ELSEWHERE}")
     if before["input"] != now["input"]:
-        raise DataError(f"data.train: not the rows that {path} was begun with, though as many; {_ELSEWHERE}")
+        raise DataError(f"data.train: not the rows that {path} was started with, though as many; {_ELSEWHERE}")
 
 
 def _short(value: object) -> str:

@@ -29,7 +29,7 @@ class Template:
         name: of a file in the package (``steps``, ``summary``, ``judge``, …), or the path of any other.
         setting: what errors call it.
         known: the placeholders that there are.
-        needed: those without which it makes no sense.
+        needed: those without which it is not possible.
 
     Attributes:
         source: its text.
@@ -45,9 +45,9 @@ class Template:
             used = meta.find_undeclared_variables(environment.parse(self.source)) - environment.globals.keys()
             self._template = environment.from_string(self.source)
         except TemplateSyntaxError as error:
-            raise ConfigError(f"{setting}: {name!r}, line {error.lineno}, is no Jinja template: {error}") from error
+            raise ConfigError(f"{setting}: {name!r}, line {error.lineno}, is not a Jinja template: {error}") from error
         except TemplateError as error:
-            raise ConfigError(f"{setting}: {name!r} is no Jinja template: {error}") from error
+            raise ConfigError(f"{setting}: {name!r} is not a Jinja template: {error}") from error
         there_are = ", ".join(f"{{{{ {placeholder} }}}}" for placeholder in known)
         for placeholder in sorted(used - set(known)):
             raise ConfigError(f"{setting}: {name!r} has {{{{ {placeholder} }}}}, but there are only {there_are}")
@@ -98,7 +98,7 @@ def _read(name: str, setting: str) -> str:
     file = own.get(name) or Path(name).expanduser()
     try:
         if isinstance(file, Path) and file.exists() and not file.is_file():  # a pipe would be waited for
-            raise OSError(None, "it is no regular file")
+            raise OSError(None, "it is not a regular file")
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(

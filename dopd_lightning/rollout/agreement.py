@@ -36,7 +36,7 @@ def check_agreement(engine: Engine, policy: PreTrainedModel) -> None:
     difference = (found - expected).abs().mean().item()
     if not difference <= _TOLERANCE:
         raise EngineError(
-            f"engine: it has been given the student's weights, and yet its log-probabilities differ from the student's "
+            f"engine: it has received the student's weights, but its log-probabilities differ from the student's "
             f"by {difference:.2f} nats on average. It holds another model than the student, or its vLLM does not renew "
             "all weights (on CPUs, vLLM 0.32 keeps the old head of a model with tied embeddings); see docs/rollouts.md"
         )

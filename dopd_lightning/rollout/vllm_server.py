@@ -87,7 +87,7 @@ class VLLMServerEngine:
                 for entry in models["data"]
             }
         except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"url: what answers at {self.url} is no vLLM server: {str(models)[:80]}") from error
+            raise ConfigError(f"url: what answers at {self.url} is not a vLLM server: {str(models)[:80]}") from error
         name = self.model if self.model is not None or len(lengths) != 1 else next(iter(lengths))
         if name is None or name not in lengths:
             raise ConfigError(f"model: {name!r} is not served at {self.url}, but {', '.join(lengths)}")

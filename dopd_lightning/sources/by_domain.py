@@ -57,7 +57,7 @@ class ByDomain(Several):
         for domain, name in self.domains.items():
             if name not in members:
                 raise ConfigError(
-                    f"domains: {domain!r} is to be taught by {name!r}, and the members are {', '.join(members)}"
+                    f"domains: {domain!r} maps to {name!r}, and the members are {', '.join(members)}"
                 )
 
     def member_of(self, example: Example) -> str:

@@ -81,7 +81,7 @@ def named_sources(
         check_source_name(name)
     for name, given in (("teacher", teacher), ("reference", reference)):
         if isinstance(given, Source) and given.shown is not None:
-            raise ConfigError(f"{name}.shown: {given.shown} is said by privileged.{name}; leave it out here")
+            raise ConfigError(f"{name}.shown: {given.shown} is set by privileged.{name}; leave it out here")
     return {**({} if teacher is None else {"teacher": teacher}), "reference": reference, **others}
 
 

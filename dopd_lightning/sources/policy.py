@@ -25,7 +25,7 @@ class Policy(OnePolicy):
     def __init__(self, model: PreTrainedModel, shown: float | None = None) -> None:
         super().__init__(shown)
         if not isinstance(model, nn.Module):
-            raise ConfigError(f"model: {model!r} is no model; give a causal language model, or load one by its name")
+            raise ConfigError(f"model: {model!r} is not a model; give a causal language model, or load one by its name")
         self.weights = model
 
     def attach(self, student: PreTrainedModel) -> None:

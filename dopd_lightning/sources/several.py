@@ -39,7 +39,7 @@ class Several(Source):
         for name, source in sources_of(members).items():
             if source.shown is not None:
                 raise ConfigError(
-                    f"members.{name}.shown: {source.shown} would not be heard: members read the same prompt, and the "
+                    f"members.{name}.shown: {source.shown} would be ignored: members read the same prompt, and the "
                     "source that holds them says who is shown privileged text; leave it out here"
                 )
             self.members[name] = source

@@ -56,7 +56,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, to_train: bool = False) -> 
     text = os.fspath(path)
     try:
         if not stat.S_ISREG(os.stat(text).st_mode):
-            raise OSError(errno.EINVAL, "is no regular file")
+            raise OSError(errno.EINVAL, "is not a regular file")
         with ZipFile(text) as archive:
             damaged = archive.testzip()
         checkpoint: dict[str, Any] = torch.load(text, map_location="cpu", weights_only=True, mmap=True)

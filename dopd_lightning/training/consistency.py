@@ -73,7 +73,7 @@ def check_policies(
     for number, (role, policy) in enumerate(policies.items()):
         if not isinstance(policy, PreTrainedModel):  # such as peft's wrapper
             raise ConfigError(
-                f"{role}: {type(policy).__name__} is no transformers model; for adapters, load it with "
+                f"{role}: {type(policy).__name__} is not a transformers model; for adapters, load it with "
                 "load_lora_policy, or put them inside the model with its own add_adapter(config)"
             )
         if role == "student" and getattr(policy, "hf_quantizer", None) is not None:
@@ -145,8 +145,8 @@ def check_writers(sources: Mapping[str, Source], rollout: Rollout) -> None:
         source = sources.get(name)  # one that is missing is refused elsewhere
         if source is not None and not isinstance(source, OnePolicy):
             raise ConfigError(
-                f"rollout: the {name} is to write, and it is made of several policies ({type(source).__name__}); only "
-                f"one can write: choose rollout=student, or another {name}"
+                f"rollout: the {name} would write the responses, but it has several policies "
+                f"({type(source).__name__}); only one can write: choose rollout=student, or another {name}"
             )
 
 

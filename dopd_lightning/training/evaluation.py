@@ -71,9 +71,9 @@ class Evaluation:
         """
         if name != "student":
             if name not in self.sources:
-                raise ConfigError(f"the {name} is to answer, but there is no {name}")
+                raise ConfigError(f"the {name} cannot be evaluated: there is no {name}")
             if not isinstance(self.sources[name], OnePolicy):
-                raise ConfigError(f"the {name} is to answer, but it is made of several policies; only one can write")
+                raise ConfigError(f"the {name} cannot be evaluated: it has several policies; only one can write")
         before, self._name = self._name, name
         try:
             yield

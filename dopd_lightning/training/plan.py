@@ -61,12 +61,12 @@ class Plan:
         for who, name in needed:
             if name in ("student", "data"):
                 raise ConfigError(
-                    f"fusion: {name!r} is no source, and cannot teach; name one of {', '.join(self.sources)}"
+                    f"fusion: {name!r} is not a source; name one of {', '.join(self.sources)}"
                 )
             if name not in self.sources:
                 key = name if name in ("teacher", "reference") else f"sources.{name}"
                 raise ConfigError(
-                    f"{key}: there is none, but the {who} needs one; give a model, or choose another {who}"
+                    f"{key}: is not set, and the {who} needs it; give a model, or choose another {who}"
                 )
 
     def check_divergences(self, divergences: Iterable[Divergence]) -> None:

@@ -56,11 +56,11 @@ def test_two_rules_with_two_seeds_side_by_side(configured, tmp_path, capsys):
     [
         (
             "null",
-            "runs: None is no folder of runs, and stage=compare needs one, a glob or a list",
+            "runs: None is not a folder of runs, and stage=compare needs one, a glob or a list",
         ),
-        ("3", "runs: 3 is no folder"),
-        ("[]", "runs: [] is no folder"),
-        ("[a,null]", "runs: ['a', None] is no folder"),
+        ("3", "runs: 3 is not a folder"),
+        ("[]", "runs: [] is not a folder"),
+        ("[a,null]", "runs: ['a', None] is not a folder"),
         ("nowhere", "runs: 'nowhere' leads to no run: there is no config.yaml in it or below; give a run's folder"),
     ],
 )

@@ -44,7 +44,7 @@ def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch, cap
     monkeypatch.setattr(FileLock, "acquire", acquire)
     with own_folder(config_of(tmp_path)):
         pass
-    assert "knows no locks" in caplog.text
+    assert "does not support locks" in caplog.text
 
 
 def test_what_killed_attempts_left_half_written_is_removed_unless_a_run_is_at_work_there(tmp_path):

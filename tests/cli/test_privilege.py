@@ -136,7 +136,7 @@ def test_what_is_wrong_is_said_with_its_key(staged, chat_server, tmp_path):
 def test_a_folder_with_other_settings_is_refused_with_the_key(staged, chat_server):
     staged(f"privilege.writer.url={chat_server.url}")
     with pytest.raises(
-        ConfigError, match=r"^privilege\.max_words: 7, but .*/run/journal\.jsonl was begun with 200; go on"
+        ConfigError, match=r"^privilege\.max_words: 7, but .*/run/journal\.jsonl was started with 200; go on"
     ):
         staged(f"privilege.writer.url={chat_server.url}", "privilege.max_words=7")
 

@@ -151,8 +151,8 @@ def _write_odd_files(folder: Path) -> dict[str, str]:
         "nan": "not finite",
         "other_model": "of another student or source",
         "empty": r"not all of one \(0 bytes\)",
-        "folder": "is no regular file",
-        "pipe": "is no regular file",
+        "folder": "is not a regular file",
+        "pipe": "is not a regular file",
     }
 
 

@@ -59,7 +59,7 @@ def test_columns_are_renamed(file: Path) -> None:
         (b'{"prompt": "a", "more": [{"b\\udc00": 1}]}', "a key has half a character"),
         (b'{"prompt": "a", "prompt": "b"}', "not JSON .the key 'prompt' is there twice"),
         (b'{"prompt": "a", "answer": 1e999}', "not JSON .the number 1e999 is too large"),
-        (b'{"prompt": "a", "answer": NaN}', "not JSON .NaN is no number that JSON knows; use null"),
+        (b'{"prompt": "a", "answer": NaN}', "not JSON .NaN is not a JSON number; use null"),
         (b'{"prompt": "a", "answer": ' + b"9" * 5000 + b"}", "not JSON .*limit"),
         (b"\0\0\0\0", "not JSON"),
         (b'["a"]', r"expected an object with a 'prompt', found list \['a'\]"),

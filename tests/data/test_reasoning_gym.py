@@ -154,7 +154,7 @@ def test_any_dataset_of_reasoning_gym_can_be_used_without_hints() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"task": "chain_some"}, "task: 'chain_some' is no dataset of reasoning-gym; did you mean chain_sum"),
+        ({"task": "chain_some"}, "task: 'chain_some' is not a dataset of reasoning-gym; did you mean chain_sum"),
         ({"task": "zzzzzz"}, r"it has \d+, such as basic_arithmetic, chain_sum, gcd, gsm_symbolic"),
         (
             {"task": "maze"},

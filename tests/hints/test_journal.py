@@ -71,9 +71,9 @@ def test_half_a_header_is_no_journal_yet(path):
     [
         (
             {"kind": "summary"},
-            r"^privilege\.kind: 'summary', but .*journal\.jsonl was begun with 'steps'; go on with what",
+            r"^privilege\.kind: 'summary', but .*journal\.jsonl was started with 'steps'; go on with what",
         ),
-        ({"writer": {"model": "n", "options": {}}}, r"^privilege\.writer\.model: 'n', but .* was begun with 'm'"),
+        ({"writer": {"model": "n", "options": {}}}, r"^privilege\.writer\.model: 'n', but .* was started with 'm'"),
         (
             {"writer": {"model": "m", "options": {"top_p": 0.9}}},
             r"^privilege\.writer\.options\.top_p: 0\.9, but .* None",
@@ -95,9 +95,9 @@ def test_other_settings_are_refused(path, changed, message):
     [
         (
             ["aa", "bb", "cc", "dd"],
-            r"was begun with 3 rows, and the data has 4; go on with what it had, or start afresh",
+            r"was started with 3 rows, and the data has 4; go on with what it had, or start afresh",
         ),
-        (["aa", "bb", "dd"], r"^data\.train: not the rows that .*journal\.jsonl was begun with, though as many"),
+        (["aa", "bb", "dd"], r"^data\.train: not the rows that .*journal\.jsonl was started with, though as many"),
         (["bb", "aa", "cc"], r"^data\.train\[1\]: not the row that .*journal\.jsonl has a hint for"),
     ],
 )

@@ -60,8 +60,8 @@ def test_results_of_an_unfinished_run_are_gone_when_it_goes_on(run, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"kind": "answer"}, r"^privilege\.kind: 'answer', but .* was begun with 'steps'"),
-        ({"kind": "summary"}, r"^privilege\.kind: 'summary', but .* was begun with 'steps'"),
+        ({"kind": "answer"}, r"^privilege\.kind: 'answer', but .* was started with 'steps'"),
+        ({"kind": "summary"}, r"^privilege\.kind: 'summary', but .* was started with 'steps'"),
         ({"attempts": 2}, r"^privilege\.attempts: 2, but .* with 1"),
         ({"max_words": 9}, r"^privilege\.max_words: 9, but .* with 200"),
         ({"judge": "judge"}, r"^privilege\.judge: 'You check a hint"),

@@ -75,8 +75,8 @@ def test_a_longer_chat_is_told_with_its_roles(own):
         ("{{ question }} {{ soluton }}", r"^template: '.*own\.jinja' has \{\{ soluton \}\}, but there are only "),
         ("{{ question }} {{ hint }}", r"has \{\{ hint \}\}, but there are only \{\{ question \}\}, \{\{ solution \}\}"),
         ("Write a hint.", r"^template: '.*' has no \{\{ question \}\}; there are \{\{ question \}\}, "),
-        ("{{ question }}\n{% if %}", r"^template: '.*own.jinja', line 2, is no Jinja template: "),
-        ("{{ question | nofilter }}", r"is no Jinja template: No filter named 'nofilter'"),
+        ("{{ question }}\n{% if %}", r"^template: '.*own.jinja', line 2, is not a Jinja template: "),
+        ("{{ question | nofilter }}", r"is not a Jinja template: No filter named 'nofilter'"),
     ],
 )
 def test_a_template_that_cannot_work(own, source, message):

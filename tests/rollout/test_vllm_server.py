@@ -129,7 +129,7 @@ def test_a_server_that_cannot_be_used(served, options, message):
 def test_something_else_at_the_address(served, content):
     server, engine = served()
     server.instead["/v1/models"] = lambda body: (200, content)
-    with pytest.raises(ConfigError, match="is no vLLM server"):
+    with pytest.raises(ConfigError, match="is not a vLLM server"):
         _ = engine.positions
 
 

@@ -106,5 +106,5 @@ def test_a_probability_is_checked():
 
 
 def test_what_is_no_model_is_no_policy():
-    with pytest.raises(ConfigError, match="model: 3 is no model"):
+    with pytest.raises(ConfigError, match="model: 3 is not a model"):
         Policy(3)

@@ -33,5 +33,5 @@ def test_a_name_that_is_taken_or_no_word_is_refused(name):
 
 
 def test_who_is_shown_privileged_text_is_said_once():
-    with pytest.raises(ConfigError, match=r"reference\.shown: 0\.5 is said by privileged\.reference"):
+    with pytest.raises(ConfigError, match=r"reference\.shown: 0\.5 is set by privileged\.reference"):
         named_sources(None, Student(shown=0.5), {})

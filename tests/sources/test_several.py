@@ -141,7 +141,7 @@ def test_members_follow_the_student(make_policy):
         (lambda p: Ensemble({"a": p}, {"b": 1.0}), "weights: they are of b, and the members are a"),
         (lambda p: Ensemble({"a": p, "b": p}, {"a": 0.5, "b": 0.6}), "weights: the weights sum to 1.1"),
         (lambda p: Ensemble({"a": p, "b": p}, {"a": 1.5, "b": -0.5}), r"weights\.b: -0\.5 must be at least 0"),
-        (lambda p: ByDomain({"a": p}, domains={"x": "b"}), "domains: 'x' is to be taught by 'b', .* are a"),
+        (lambda p: ByDomain({"a": p}, domains={"x": "b"}), "domains: 'x' maps to 'b', .* are a"),
     ],
 )
 def test_settings_that_cannot_work(make_policy, make, message):

@@ -105,7 +105,7 @@ class TestReading:
     def test_a_folder_and_a_pipe(self, tmp_path):
         os.mkfifo(tmp_path / "pipe.ckpt")
         for path in (tmp_path, tmp_path / "pipe.ckpt"):
-            with pytest.raises(ConfigError, match=f"ckpt_path: '{path}': is no regular file; give the path"):
+            with pytest.raises(ConfigError, match=f"ckpt_path: '{path}': is not a regular file; give the path"):
                 read_checkpoint(path)
 
     def test_weights_alone_are_enough_where_nothing_is_trained(self, tmp_path):

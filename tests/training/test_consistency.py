@@ -42,7 +42,7 @@ def make(make_policy, tokenizer):
     ],
 )
 def test_a_missing_teacher_is_noticed_before_the_student_loads(parts, who):
-    with pytest.raises(ConfigError, match=f"teacher: there is none, but the {who} needs one"):
+    with pytest.raises(ConfigError, match=f"teacher: is not set, and the {who} needs it"):
         DOPDModule("./no/such/student", **parts)
 
 
@@ -222,7 +222,7 @@ def test_privileged_access_is_a_probability():
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # peft's own
 def test_a_wrapper_of_peft_is_refused(make, make_policy):
     wrapped = peft.get_peft_model(make_policy(), peft.LoraConfig(r=2, task_type="CAUSAL_LM"))
-    with pytest.raises(ConfigError, match=r"student: PeftModelForCausalLM is no transformers model; .*load_lora"):
+    with pytest.raises(ConfigError, match=r"student: PeftModelForCausalLM is not a transformers model; .*load_lora"):
         make(wrapped, fusion=Reference())
 
 

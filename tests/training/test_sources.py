@@ -109,12 +109,12 @@ def test_only_what_learns_of_them_is_in_a_checkpoint(make_module, make_policy, f
 
 
 def test_a_source_that_is_missing_is_named(make_module):
-    with pytest.raises(ConfigError, match=r"sources\.maths: there is none, but the fusion rule needs one"):
+    with pytest.raises(ConfigError, match=r"sources\.maths: is not set, and the fusion rule needs it"):
         make_module(fusion=Mixture(weights={"teacher": 0.5, "maths": 0.5}))
 
 
 def test_a_teacher_of_several_policies_does_not_write(make_module, make_policy):
-    with pytest.raises(ConfigError, match="rollout: the teacher is to write, and it is made of several policies"):
+    with pytest.raises(ConfigError, match="the teacher would write the responses, but it has several policies"):
         make_module(teacher=Ensemble({"one": make_policy(1)}), rollout=TeacherRollout())
 
 
@@ -194,7 +194,7 @@ def test_one_source_object_in_two_places_is_refused(make_module):
 
 
 def test_what_a_member_is_shown_is_said_by_the_source_that_holds_it(make_policy):
-    with pytest.raises(ConfigError, match=r"members\.one\.shown: 0\.0 would not be heard"):
+    with pytest.raises(ConfigError, match=r"members\.one\.shown: 0\.0 would be ignored"):
         Ensemble({"one": Policy(make_policy(1), shown=0.0)})
 
 

@@ -105,7 +105,7 @@ def test_the_student_answers_again_afterwards_even_after_an_exception(make_modul
 def test_who_cannot_answer(make_module, make_policy, tokenizer):
     alone = DOPDModule(make_policy(), fusion=Data(), rollout=DatasetRollout(), tokenizer=tokenizer)
     for module, role, message in (
-        (make_module(teacher=Ensemble({"one": make_policy(1)})), "teacher", "it is made of several policies"),
+        (make_module(teacher=Ensemble({"one": make_policy(1)})), "teacher", "it has several policies"),
         (alone, "teacher", "there is no teacher"),
     ):
         with pytest.raises(ConfigError, match=message), module.answering_as(role):
