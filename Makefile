@@ -28,7 +28,7 @@ units: .venv/installed
 chromium:
 	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null \
 	|| { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && apt-get update -qq && apt-get install -qq -y chromium; } \
-	|| echo 'There is no Chromium, so tests/maps/test_browser.py is skipped: apt-get install chromium brings it'
+	|| echo 'There is no Chromium, so tests of the page in tests/maps and tests/compare are skipped: apt-get install chromium brings it'
 
 # torch comes first and by itself: once a build of it is there, nothing pulls another.
 .venv/installed: pyproject.toml constraints.txt
