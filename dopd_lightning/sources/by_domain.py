@@ -56,9 +56,7 @@ class ByDomain(Several):
         self.domains = {str(value): name for value, name in of_values.items()}
         for domain, name in self.domains.items():
             if name not in members:
-                raise ConfigError(
-                    f"domains: {domain!r} maps to {name!r}, and the members are {', '.join(members)}"
-                )
+                raise ConfigError(f"domains: {domain!r} maps to {name!r}, and the members are {', '.join(members)}")
 
     def member_of(self, example: Example) -> str:
         """The name of the member that teaches an example.

@@ -60,14 +60,10 @@ class Plan:
         needed += [("rollout", name) for name in sorted(self.rollout.writers - {"student"})]
         for who, name in needed:
             if name in ("student", "data"):
-                raise ConfigError(
-                    f"fusion: {name!r} is not a source; name one of {', '.join(self.sources)}"
-                )
+                raise ConfigError(f"fusion: {name!r} is not a source; name one of {', '.join(self.sources)}")
             if name not in self.sources:
                 key = name if name in ("teacher", "reference") else f"sources.{name}"
-                raise ConfigError(
-                    f"{key}: is not set, and the {who} needs it; give a model, or choose another {who}"
-                )
+                raise ConfigError(f"{key}: is not set, and the {who} needs it; give a model, or choose another {who}")
 
     def check_divergences(self, divergences: Iterable[Divergence]) -> None:
         """Refuse ``support=sampled`` on tokens drawn from another distribution than the one in the loss.
