@@ -12,6 +12,7 @@ from dopd_lightning.fusion.prune import Prune
 from dopd_lightning.fusion.routing import Regime, Thresholds, advantage_gap, route, thresholds
 from dopd_lightning.fusion.rule import FusionRule, Pair, Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
+from dopd_lightning.fusion.surer import Surer
 from dopd_lightning.fusion.teacher import Reference, Teacher
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Reference",
     "Regime",
     "Supervision",
+    "Surer",
     "Teacher",
     "Thresholds",
     "TokenStatistics",

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from dopd_lightning.divergence import Divergence, Kind, Support, Tail, Term, TopKOf, Toward
 from dopd_lightning.errors import ConfigError, check_choice, check_range
-from dopd_lightning.fusion.routing import NORMALIZE, OUTLIER_FRACTION, Normalize, Regime, check_routing, routing
+from dopd_lightning.fusion.routing import (
+    NORMALIZE,
+    OUTLIER_FRACTION,
+    Normalize,
+    Regime,
+    Routing,
+    check_routing,
+    routing,
+)
 from dopd_lightning.fusion.rule import Pair, Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 
@@ -145,8 +153,8 @@ class DOPD:
         """Return the mask of the tokens in the routing's means."""
         return statistics.mask if self.ends_in_means else statistics.mask & ~statistics.ends
 
-    def __call__(self, statistics: TokenStatistics) -> Supervision:
-        regimes, limits = routing(
+    def _route(self, statistics: TokenStatistics) -> Routing:
+        return routing(
             statistics[self.teacher].logp,
             statistics[self.reference].logp,
             statistics.mask,
@@ -155,6 +163,9 @@ class DOPD:
             limits=statistics.thresholds,
             averaged=self._averaged(statistics),
         )
+
+    def __call__(self, statistics: TokenStatistics) -> Supervision:
+        regimes, limits = self._route(statistics)
         terms = [
             Term(
                 name=regime.name,
