@@ -174,7 +174,7 @@ def configured(models: Path, lines: Path, tmp_path: Path, monkeypatch: pytest.Mo
                 f"teacher={kind}" for kind in ("none", "student", "snapshot", "ema", "base", "ensemble", "by_domain")
             }
             base += [] if unnamed & {*overrides} else [f"teacher.name={models}/teacher"]
-            base += [] if "fusion=data" in overrides else ["fusion.top_k=8"]
+            base += [] if {"fusion=data", "fusion=opsa"} & {*overrides} else ["fusion.top_k=8"]
             base += [f"data.{name}.path={lines}" for name in sets]
         return compose_quickly([*base, *overrides])
 

@@ -36,7 +36,7 @@ from dopd_lightning.policies import (
 )
 from dopd_lightning.rollout import TransformersEngine
 from dopd_lightning.sources import Policy, Source, named_sources
-from dopd_lightning.training.consistency import check_domains_of, check_reduction, check_writers
+from dopd_lightning.training.consistency import check_domains_of, check_kinds, check_reduction, check_writers
 from dopd_lightning.training.module import DOPDModule
 from dopd_lightning.training.plan import Plan
 
@@ -96,6 +96,7 @@ def build(config: DictConfig) -> Run:
     shown = parts["privileged"].shown({name: source.shown for name, source in by_name.items()})
     check_policy_nodes(config, shown)
     check_writers(by_name, parts["rollout"])
+    check_kinds(by_name, parts["fusion"])
     check_domains_of(by_name, parts["fusion"])
     _try_optimizer(config, parts["optimizer"], parts["scheduler"])
     data = _data(config)

@@ -15,6 +15,9 @@ from dopd_lightning.errors import ConfigError
 from dopd_lightning.scores import RowScores
 from dopd_lightning.scores.distribution import at_ids, log_probs
 
+TO_OWN_TOKEN = Divergence(kind="forward_kl")
+"""The divergence of a term with this target: the only finite one to a single token."""
+
 
 @dataclass(frozen=True, eq=False)
 class OwnToken(Target):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -44,7 +44,12 @@ class Target(ABC):
 
     :meth:`of_logits` is the plain way, differentiated by autograd; :meth:`of_chunk` and :meth:`kept_outcomes` need the
     logits of only a few tokens at a time.
+
+    Attributes:
+        on_policy: True if its gradient is right only for tokens that were drawn from the student's distribution.
     """
+
+    on_policy: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dopd_lightning.divergence import Divergence, OwnToken, Term
+from dopd_lightning.divergence import TO_OWN_TOKEN, OwnToken, Term
 from dopd_lightning.fusion.rule import Pair, Supervision
 from dopd_lightning.fusion.statistics import TokenStatistics
 
@@ -27,7 +27,7 @@ class Data:
 
     @property
     def pairs(self) -> Sequence[Pair]:
-        return [Pair(OwnToken(), Divergence(kind="forward_kl"))]
+        return [Pair(OwnToken(), TO_OWN_TOKEN)]
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
         return Supervision([Term("data", *self.pairs[0], statistics.mask.float())])

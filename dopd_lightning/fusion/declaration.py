@@ -53,10 +53,14 @@ def _tried(rule: FusionRule) -> Sequence[Pair]:
 
 def _made_up(rule: FusionRule) -> TokenStatistics:
     generator = torch.Generator().manual_seed(0)
-    student, *sources = (2 * torch.randn(_SHAPE, generator=generator) for _ in range(1 + len(rule.needs)))
+    rewarding = sorted(getattr(rule, "rewards", ()))
+    scoring = sorted({*rule.needs} - {*rewarding})
+    student, *sources = (2 * torch.randn(_SHAPE, generator=generator) for _ in range(1 + len(scoring)))
     ids, mask = torch.randint(_SHAPE[-1], _SHAPE[:2], generator=generator), torch.ones(_SHAPE[:2], dtype=torch.bool)
-    named = dict(zip(sorted(rule.needs), sources, strict=True))
-    return TokenStatistics.from_logits(student, named, ids, mask, end_ids=[0])
+    named = dict(zip(scoring, sources, strict=True))
+    rewards = {name: torch.tensor([1.0, 0.0]) for name in rewarding}
+    group = torch.zeros(_SHAPE[0], dtype=torch.long)
+    return TokenStatistics.from_logits(student, named, ids, mask, end_ids=[0], rewards=rewards, group=group)
 
 
 def tables_of(rule: FusionRule) -> dict[str, int]:

@@ -20,11 +20,13 @@ class Supervision:
         terms: the loss of a token is the sum over these; weights are 0 where masked.
         regimes: ``(batch, response)``, int64, -1 where masked, from rules that route.
         thresholds: of rules that route.
+        advantage: ``(batch, response)``, signed, of rules with a policy gradient.
     """
 
     terms: list[Term]
     regimes: Tensor | None = None
     thresholds: Thresholds | None = None
+    advantage: Tensor | None = None
 
 
 class Pair(NamedTuple):
@@ -38,7 +40,8 @@ class FusionRule(Protocol):
     """Fusion rule: any callable that turns the statistics of a batch's response tokens into their supervision.
 
     A rule may also declare ``pairs``, a sequence of `Pair`: the targets and divergences that its terms can have. One
-    that does not is tried on made-up tokens before training, see `pairs_of`.
+    that does not is tried on made-up tokens before training, see `pairs_of`. A rule that uses rewards declares
+    ``rewards``: those names among ``needs`` whose sources give rewards instead of distributions.
     """
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -70,6 +70,8 @@ class TokenStatistics:
         sources: scores under each source that takes part, by name.
         thresholds: for a rule that routes; None for means over these tokens.
         end_ids: tokens that end a response; None if unknown.
+        rewards: by source: ``(batch,)``, one a response, or ``(batch, response)``; NaN where unknown.
+        group: ``(batch,)``, int64, shared by the responses to one prompt; None if unknown.
 
     Example:
         >>> logits, ids = torch.zeros(1, 2, 4), torch.tensor([[3, 0]])
@@ -84,6 +86,8 @@ class TokenStatistics:
     sources: Mapping[str, Scores]
     thresholds: Thresholds | None = None
     end_ids: Sequence[int] | None = None
+    rewards: Mapping[str, Tensor] = field(default_factory=dict)
+    group: Tensor | None = None
 
     @classmethod
     def from_logits(
@@ -93,6 +97,8 @@ class TokenStatistics:
         response_ids: Tensor,
         mask: Tensor,
         end_ids: Sequence[int] | None = None,
+        rewards: Mapping[str, Tensor] | None = None,
+        group: Tensor | None = None,
     ) -> TokenStatistics:
         """Compute from logits ``(batch, response, vocab)``, each predicting the response token at its place.
 
@@ -102,6 +108,8 @@ class TokenStatistics:
             response_ids: ``(batch, response)``.
             mask: ``(batch, response)``, true at response tokens.
             end_ids: tokens that end a response; None if unknown.
+            rewards: by source: ``(batch,)`` or ``(batch, response)``; NaN where unknown.
+            group: ``(batch,)``, int64, shared by the responses to one prompt.
 
         Raises:
             ValueError: if shapes do not match.
@@ -112,7 +120,7 @@ class TokenStatistics:
         check_same_shape("TokenStatistics", student=student_logits, **source_logits)
         student = LogitScores(student_logits, response_ids, mask)
         sources = {name: LogitScores(logits, response_ids, mask) for name, logits in source_logits.items()}
-        return cls(mask.bool(), response_ids, student, sources, end_ids=end_ids)
+        return cls(mask.bool(), response_ids, student, sources, end_ids=end_ids, rewards=rewards or {}, group=group)
 
     def __getitem__(self, name: str) -> PolicyStatistics:
         """Return the statistics of the student or of a source.
@@ -125,6 +133,19 @@ class TokenStatistics:
                 f"statistics: there are no scores of the {name}; a rule that uses it must name {name!r} in `needs`"
             )
         return self._by_policy[name]
+
+    def reward(self, name: str) -> Tensor:
+        """Return the rewards of a source, ``(batch,)`` or ``(batch, response)``; NaN where unknown.
+
+        Raises:
+            ConfigError: for a source that gives none.
+        """
+        if name not in self.rewards:
+            raise ConfigError(
+                f"statistics: there are no rewards of the {name}; a rule that uses it must name {name!r} in `needs`, "
+                "and it must be a source of rewards, such as an outcome"
+            )
+        return self.rewards[name]
 
     def __getattr__(self, name: str) -> Tensor:
         policy, _, statistic = name.rpartition("_")

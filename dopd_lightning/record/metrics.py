@@ -21,8 +21,12 @@ from dopd_lightning.record.names import (
     entropy_name,
     in_training,
     logp_name,
+    loss_share_name,
     of_regime,
+    reward_name,
+    reward_spread_name,
     share_name,
+    unknown_name,
 )
 
 
@@ -92,7 +96,7 @@ class StepMetrics:
             max_new_tokens: the length limit of responses.
         """
         mask, device = record.mask, record.mask.device
-        lengths = mask.sum(dim=1)
+        lengths = mask.sum(dim=1) if record.lengths is None else record.lengths
         ended = torch.zeros_like(lengths, dtype=torch.bool) if record.ended is None else record.ended
         of_rollouts = {
             LENGTH: lengths,
@@ -102,10 +106,13 @@ class StepMetrics:
         rows: dict[str, tuple[Tensor, Tensor | int]] = {LOSS: (loss, 1)}
         rows |= {name: (values.sum(), len(mask)) for name, values in of_rollouts.items()}
         rows |= {name: (values[mask].sum(), mask.sum()) for name, values in _of_tokens(record).items()}
+        rows |= _of_rewards(record)
         if record.regimes is not None:
+            size = record.loss.abs() * mask
             of_regimes = {LOSS: record.loss} | ({} if record.gap is None else {GAP: record.gap})
             for regime in Regime:
                 there = record.regimes == regime
+                rows[loss_share_name(regime)] = size[there].sum(), size.sum()
                 rows |= {of_regime(name, regime): (v[there].sum(), there.sum()) for name, v in of_regimes.items()}
         pairs = [[torch.as_tensor(each, dtype=torch.float32, device=device) for each in row] for row in rows.values()]
         sums = summed(torch.stack([torch.stack(row) for row in pairs])).cpu().double()
@@ -117,12 +124,29 @@ class StepMetrics:
             self._sums[name] = self._sums.get(name, 0) + pair
 
     def take(self) -> dict[str, float]:
-        """The means by name; the next step begins with nothing."""
+        """Return the means by name, and begin the next step with nothing."""
         sums, self._sums = {name: pair.tolist() for name, pair in self._sums.items()}, {}
-        return {in_training(name): total / count for name, (total, count) in sums.items() if count}
+        means = {name: total / count for name, (total, count) in sums.items() if count}
+        for name in [name for name in means if name.endswith(_SQUARE)]:
+            source, square = name.removesuffix(_SQUARE), means.pop(name)
+            means[reward_spread_name(source)] = max(square - means[reward_name(source)] ** 2, 0.0) ** 0.5
+        return {in_training(name): value for name, value in means.items()}
 
 
+_SQUARE = "²"  # of a source's rewards, from which the spread is made
 _THRESHOLDS = ("gap", "teacher_prob", "reference_prob")
+
+
+def _of_rewards(record: TokenRecord) -> dict[str, tuple[Tensor, Tensor | int]]:
+    """Return sums and counts of the known rewards, their squares, and the unknown ones, by name."""
+    rows: dict[str, tuple[Tensor, Tensor | int]] = {}
+    for source, given in record.rewards.items():
+        values = given if given.ndim == 1 else given[record.mask]
+        known = values[~values.isnan()]
+        rows[reward_name(source)] = known.sum(), len(known)
+        rows[f"{source}{_SQUARE}"] = known.square().sum(), len(known)
+        rows[unknown_name(source)] = values.isnan().sum(), len(values)
+    return rows
 
 
 def _of_tokens(record: TokenRecord) -> dict[str, Tensor]:

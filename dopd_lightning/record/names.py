@@ -34,6 +34,26 @@ def of_regime(name: str, regime: Regime) -> str:
     return f"{name}/{regime.name}"
 
 
+def reward_name(source: str) -> str:
+    """Mean of the known rewards of a source."""
+    return f"reward/{source}"
+
+
+def reward_spread_name(source: str) -> str:
+    """Standard deviation of the known rewards of a source over a step's responses."""
+    return f"reward_spread/{source}"
+
+
+def unknown_name(source: str) -> str:
+    """Share of a source's rewards that are unknown."""
+    return f"reward_unknown/{source}"
+
+
+def loss_share_name(regime: Regime) -> str:
+    """Share of the loss, by absolute value before the reduction, that is of a regime's tokens."""
+    return f"loss_share/{regime.name}"
+
+
 def accuracy_name(stage: str) -> str:
     """Share of right answers in validation (``val``) or testing (``test``)."""
     return f"{stage}/accuracy"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -56,8 +56,11 @@ class TokenRecord:
         gap: the privilege advantage gap ``A_n`` (Eq. 1).
         regimes: :class:`~dopd_lightning.fusion.Regime` of each token, -1 where masked.
         thresholds: :class:`~dopd_lightning.fusion.Thresholds` of a rule that routes.
+        lengths: ``(batch,)``, number of tokens of each response, those that are not the student's own included.
         ended: ``(batch,)``, true if the response ends with an end-of-sequence token; else it was cut, or is empty.
         examples: example of each response, ``batch`` of them.
+        rewards: by source: ``(batch,)`` or ``(batch, response)``, NaN where unknown.
+        advantage: signed, of rules with a policy gradient.
         rollout_seconds: time of writing the responses in this process.
         details: of the rollouts for which they were requested.
     """
@@ -70,8 +73,11 @@ class TokenRecord:
     gap: Tensor | None = None
     regimes: Tensor | None = None
     thresholds: Any = None
+    lengths: Tensor | None = None
     ended: Tensor | None = None
     examples: Sequence[Mapping[str, Any]] = ()
+    rewards: Mapping[str, Tensor] = field(default_factory=dict)
+    advantage: Tensor | None = None
     rollout_seconds: float = 0.0
     details: TokenDetails | None = None
 

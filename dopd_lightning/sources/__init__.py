@@ -2,6 +2,7 @@
 
 from dopd_lightning.sources.base import Base
 from dopd_lightning.sources.by_domain import ByDomain
+from dopd_lightning.sources.column import Column
 from dopd_lightning.sources.ema import Ema
 from dopd_lightning.sources.ensemble import Ensemble
 from dopd_lightning.sources.named import (
@@ -15,10 +16,11 @@ from dopd_lightning.sources.named import (
     sources_of,
 )
 from dopd_lightning.sources.of_kind import REFERENCE_KINDS, reference_of_kind
+from dopd_lightning.sources.outcome import Outcome
 from dopd_lightning.sources.policy import Policy
 from dopd_lightning.sources.several import Several, keeping_dtype
 from dopd_lightning.sources.snapshot import Snapshot
-from dopd_lightning.sources.source import OnePolicy, Reading, Source
+from dopd_lightning.sources.source import OnePolicy, Reading, RewardSource, ScoringSource, Source
 from dopd_lightning.sources.student import Student
 
 __all__ = [
@@ -27,11 +29,15 @@ __all__ = [
     "AnySource",
     "Base",
     "ByDomain",
+    "Column",
     "Ema",
     "Ensemble",
     "OnePolicy",
+    "Outcome",
     "Policy",
     "Reading",
+    "RewardSource",
+    "ScoringSource",
     "Several",
     "Snapshot",
     "Source",

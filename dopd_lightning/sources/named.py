@@ -14,7 +14,7 @@ from dopd_lightning.sources.base import Base
 from dopd_lightning.sources.ema import Ema
 from dopd_lightning.sources.policy import Policy
 from dopd_lightning.sources.snapshot import Snapshot
-from dopd_lightning.sources.source import Source
+from dopd_lightning.sources.source import ScoringSource, Source
 from dopd_lightning.sources.student import Student
 
 AnySource = Source | PreTrainedModel | str | os.PathLike[str]
@@ -86,7 +86,7 @@ def named_sources(
 
 
 def given_policies(sources: Mapping[str, Source]) -> dict[str, PreTrainedModel]:
-    """Models that the sources were given, by the source's name; of several in one, with a number behind it.
+    """Return the models that scoring sources were given, by the source's name; of several, with a number appended.
 
     Example:
         >>> given_policies(sources_of({"slow": "ema"}))  # made of the student, without a model of its own
@@ -94,6 +94,8 @@ def given_policies(sources: Mapping[str, Source]) -> dict[str, PreTrainedModel]:
     """
     found = {}
     for name, source in sources.items():
+        if not isinstance(source, ScoringSource):  # its models may have another vocabulary
+            continue
         for number, model in enumerate(source.given):
             found[name if len(source.given) == 1 else f"{name}.{number}"] = model
     return found
@@ -111,6 +113,7 @@ def policies_of(sources: Mapping[str, Source], student: PreTrainedModel) -> dict
     return {
         f"{name}.{inner}".rstrip("."): policy
         for name, source in sources.items()
+        if isinstance(source, ScoringSource)
         for inner, policy in source.policies(student).items()
     }
 

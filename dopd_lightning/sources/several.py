@@ -10,10 +10,10 @@ from transformers import PreTrainedModel
 
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.sources.named import AnySource, sources_of
-from dopd_lightning.sources.source import Source
+from dopd_lightning.sources.source import ScoringSource, Source
 
 
-class Several(Source):
+class Several(ScoringSource):
     """Holds other sources by name.
 
     Args:
@@ -37,6 +37,11 @@ class Several(Source):
                     f"members: {name!r} cannot be the name of one; choose a word of letters, digits and _"
                 )
         for name, source in sources_of(members).items():
+            if not isinstance(source, ScoringSource):
+                raise ConfigError(
+                    f"members.{name}: {type(source).__name__} gives rewards, and members must give distributions; make "
+                    "it a source of its own"
+                )
             if source.shown is not None:
                 raise ConfigError(
                     f"members.{name}.shown: {source.shown} would be ignored: members read the same prompt, and the "
@@ -44,10 +49,10 @@ class Several(Source):
                 )
             self.members[name] = source
 
-    def items(self) -> Iterator[tuple[str, Source]]:
+    def items(self) -> Iterator[tuple[str, ScoringSource]]:
         """The members by name."""
         for name, member in self.members.items():
-            yield name, cast(Source, member)
+            yield name, cast(ScoringSource, member)
 
     def policies(self, student: PreTrainedModel) -> Mapping[str, PreTrainedModel]:
         return {

@@ -1,4 +1,4 @@
-"""Interface of a source of supervision."""
+"""Interfaces of sources of supervision."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Reading:
 
 
 class Source(nn.Module, ABC):
-    """Source of supervision: scores the student's responses, without gradient.
+    """Source of supervision for the student's responses, without gradient: a `ScoringSource` or a `RewardSource`.
 
     It is a module, so that its weights are moved, sharded and saved with the others. It never holds the student, which
     is an argument of each call.
@@ -62,14 +62,6 @@ class Source(nn.Module, ABC):
     def __init__(self, shown: float | None = None) -> None:
         super().__init__()
         self.shown = None if shown is None else check_range("shown", shown, at_least=0, at_most=1)
-
-    @abstractmethod
-    def policies(self, student: PreTrainedModel) -> Mapping[str, PreTrainedModel]:
-        """Return the policies that it scores with: one, named ``""``, or several by names of their own."""
-
-    @abstractmethod
-    def scores(self, student: PreTrainedModel, reading: Reading) -> Scores:
-        """Return the scores of the responses. All processes call it, also one without a response."""
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuse examples that the source cannot score; called before responses are written.
@@ -99,7 +91,33 @@ class Source(nn.Module, ABC):
         return []
 
 
-class OnePolicy(Source):
+class ScoringSource(Source):
+    """Source of distributions over the vocabulary, one for each token of a response."""
+
+    @abstractmethod
+    def policies(self, student: PreTrainedModel) -> Mapping[str, PreTrainedModel]:
+        """Return the policies that it scores with: one, named ``""``, or several by names of their own."""
+
+    @abstractmethod
+    def scores(self, student: PreTrainedModel, reading: Reading) -> Scores:
+        """Return the scores of the responses. All processes call it, also one without a response."""
+
+
+class RewardSource(Source):
+    """Source of numbers: one for each response, or one for each of its tokens."""
+
+    def begin(self, reading: Reading) -> None:
+        """Start work that can run beside the forward passes of the same step."""
+
+    @abstractmethod
+    def rewards(self, student: PreTrainedModel, reading: Reading) -> Tensor:
+        """Return rewards ``(batch,)``, or ``(batch, response)`` of each token; NaN where unknown.
+
+        All processes call it, also one without a response.
+        """
+
+
+class OnePolicy(ScoringSource):
     """Source that scores with one policy."""
 
     @abstractmethod

@@ -20,7 +20,7 @@ from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion import FusionRule
 from dopd_lightning.policies import check_same_tokenizer, shared_vocabulary_size, tokenizer_of
 from dopd_lightning.rollout import Rollout
-from dopd_lightning.sources import Base, ByDomain, OnePolicy, Several, Snapshot, Source, Student
+from dopd_lightning.sources import Base, ByDomain, OnePolicy, RewardSource, Several, Snapshot, Source, Student
 
 QUANTIZED_STUDENT = (
     "student.quantization: quantized weights cannot learn; load the student whole, or adapters on a base in bfloat16 "
@@ -147,6 +147,25 @@ def check_writers(sources: Mapping[str, Source], rollout: Rollout) -> None:
             raise ConfigError(
                 f"rollout: the {name} would write the responses, but it has several policies "
                 f"({type(source).__name__}); only one can write: choose rollout=student, or another {name}"
+            )
+
+
+def check_kinds(sources: Mapping[str, Source], fusion: FusionRule) -> None:
+    """Refuse a source of rewards where the rule compares distributions, and the other way round.
+
+    Raises:
+        ConfigError: naming the source.
+    """
+    rewards: frozenset[str] = getattr(fusion, "rewards", frozenset())
+    for name in sorted(fusion.needs & sources.keys()):
+        given = isinstance(sources[name], RewardSource)
+        if given and name not in rewards:
+            raise ConfigError(
+                f"{name}: it gives rewards, and the fusion rule needs its distributions; name a policy as the source"
+            )
+        if not given and name in rewards:
+            raise ConfigError(
+                f"{name}: it gives no rewards, and the fusion rule needs them; choose a source such as outcome"
             )
 
 

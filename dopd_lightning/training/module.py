@@ -48,6 +48,7 @@ from dopd_lightning.training.consistency import (
     check_bases,
     check_domains_of,
     check_dtype_of_weights,
+    check_kinds,
     check_makers,
     check_policies,
     check_shared_weights,
@@ -157,6 +158,7 @@ class DOPDModule(L.LightningModule):
         self._sources = sources_of(named)
         self.sources = nn.ModuleDict(self._sources)
         check_writers(self._sources, self.rollout)
+        check_kinds(self._sources, self.fusion)
         check_domains_of(self._sources, self.fusion)
         check_shared_weights(self.student, self._sources)
         self.tokenizer = tokenizer_of(self.student, tokenizer)
@@ -199,7 +201,7 @@ class DOPDModule(L.LightningModule):
             self.rollout,
             self._prompting,
             self._writing,
-            Objective(self.fusion, scoring, reduction, self.eos_ids, plan.check_divergences),
+            Objective(self.fusion, scoring, reduction, self.eos_ids, plan.check_pairs),
             self.ends,
             self.prompt_format,
             self.tokenizer,

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from dopd_lightning.divergence import Divergence, Reduction, loss_of
+from dopd_lightning.distributed.processes import failing_together
+from dopd_lightning.divergence import Divergence, Reduction, Target, loss_of
+from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.fusion import FusionRule, Thresholds, TokenStatistics, tables_of
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.record.details import token_details
 from dopd_lightning.rollout import Rollouts
 from dopd_lightning.scores import Scoring, View
-from dopd_lightning.sources import Reading, Source, policies_of
+from dopd_lightning.sources import Reading, RewardSource, ScoringSource, Source, policies_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Objective:
         scoring: scores responses under policies.
         reduction: ``rollout`` or ``token``.
         end_ids: tokens that end a response.
-        check: refuses biased divergences, before the loss is computed.
+        check: refuses biased targets and divergences, before the loss is computed.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Objective:
         scoring: Scoring,
         reduction: Reduction,
         end_ids: Sequence[int],
-        check: Callable[[Sequence[Divergence]], None],
+        check: Callable[[Sequence[tuple[Target, Divergence]]], None],
     ) -> None:
         self.fusion, self.scoring, self.reduction, self.end_ids, self.check = fusion, scoring, reduction, end_ids, check
         self.tables = tables_of(fusion)
@@ -68,14 +70,20 @@ class Objective:
         """
         responses, tables = rollouts.responses, self.tables
         self.scoring.try_heads({"student": student, **policies_of(sources, student)})
+        readings = {name: Reading(rollouts, views[name], self.scoring, tables.get(name, 0)) for name in sources}
+        scoring = {name: source for name, source in sources.items() if isinstance(source, ScoringSource)}
+        rewarding = {name: source for name, source in sources.items() if isinstance(source, RewardSource)}
+        for name, rewarder in rewarding.items():
+            rewarder.begin(readings[name])
         of_student = self.scoring(student, views["student"], responses, tables.get("student", 0), learns=True)
-        of_sources = {
-            name: source.scores(student, Reading(rollouts, views[name], self.scoring, tables.get(name, 0)))
-            for name, source in sources.items()
-        }
-        statistics = TokenStatistics(responses.own, responses.ids, of_student, of_sources, thresholds, self.end_ids)
+        of_sources = {name: source.scores(student, readings[name]) for name, source in scoring.items()}
+        with failing_together((ConfigError, DataError), responses.ids.device):
+            rewards = {name: source.rewards(student, readings[name]) for name, source in rewarding.items()}
+        statistics = TokenStatistics(
+            responses.own, responses.ids, of_student, of_sources, thresholds, self.end_ids, rewards, rollouts.group
+        )
         supervision = self.fusion(statistics)
-        self.check([term.divergence for term in supervision.terms])
+        self.check([(term.target, term.divergence) for term in supervision.terms])
         loss, per_token = loss_of(of_student, of_sources, supervision.terms, self.reduction)
         details = None
         if wanted is not None:
@@ -85,10 +93,15 @@ class Objective:
             response_ids=responses.ids,
             mask=responses.own,
             loss=per_token,
-            logp={name: statistics[name].logp for name in ("student", *sources)},
-            entropy={name: statistics[name].entropy for name in ("student", *sources)},
-            gap=statistics.gap_between(*pair) if sources.keys() >= {*pair} else None,
+            logp={name: statistics[name].logp for name in ("student", *scoring)},
+            entropy={name: statistics[name].entropy for name in ("student", *scoring)},
+            gap=statistics.gap_between(*pair) if scoring.keys() >= {*pair} else None,
             regimes=supervision.regimes,
             thresholds=supervision.thresholds,
+            lengths=responses.mask.sum(dim=1),
+            ended=rollouts.ended,
+            examples=rollouts.examples,
             details=details,
+            rewards=rewards,
+            advantage=supervision.advantage,
         )

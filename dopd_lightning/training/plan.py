@@ -10,7 +10,7 @@ from typing import get_args
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from dopd_lightning.data import Verifier, get_verifier
-from dopd_lightning.divergence import Divergence, Reduction
+from dopd_lightning.divergence import Divergence, Reduction, Target
 from dopd_lightning.errors import ConfigError, check_choice, check_range
 from dopd_lightning.fusion import FusionRule, pairs_of
 from dopd_lightning.rollout import Engine, Rollout
@@ -33,7 +33,7 @@ class Plan:
 
     Raises:
         ConfigError: for a value that is no choice or out of range, a class or a name instead of an object, or a missing
-            source; as :meth:`check_divergences`.
+            source; as :meth:`check_pairs`.
     """
 
     fusion: FusionRule
@@ -52,7 +52,7 @@ class Plan:
         check_range("loss_temperature", self.loss_temperature, above=0)
         check_range("loss_memory", self.loss_memory, above=0)
         get_verifier(self.verifier)
-        self.check_divergences(how for _, how in pairs_of(self.fusion))
+        self.check_pairs(pairs_of(self.fusion))
         self._check_sources()
 
     def _check_sources(self) -> None:
@@ -63,20 +63,27 @@ class Plan:
                 raise ConfigError(f"fusion: {name!r} is not a source; name one of {', '.join(self.sources)}")
             if name not in self.sources:
                 key = name if name in ("teacher", "reference") else f"sources.{name}"
-                raise ConfigError(f"{key}: is not set, and the {who} needs it; give a model, or choose another {who}")
+                rewards = name in getattr(self.fusion, "rewards", ())
+                give = f"add sources=[{name}]" if rewards else "give a model"
+                raise ConfigError(f"{key}: is not set, and the {who} needs it; {give}, or choose another {who}")
 
-    def check_divergences(self, divergences: Iterable[Divergence]) -> None:
-        """Refuse ``support=sampled`` on tokens drawn from another distribution than the one in the loss.
+    def check_pairs(self, pairs: Iterable[tuple[Target, Divergence]]) -> None:
+        """Refuse ``support=sampled`` and policy gradients on tokens drawn from another distribution than the loss's.
 
         Raises:
             ConfigError: naming the setting.
         """
-        if all(how.support != "sampled" for how in divergences):
+        pairs = list(pairs)
+        if any(target.on_policy for target, _ in pairs):
+            key, what, otherwise = "fusion", "a policy gradient", "another rule"
+        elif any(how.support == "sampled" for _, how in pairs):
+            key, what, otherwise = "fusion.support", "'sampled'", "the support top_k or full"
+        else:
             return
         if not self.rollout.student_writes:
             raise ConfigError(
-                "fusion.support: 'sampled' needs responses that the student wrote, and this rollout takes others; "
-                "choose rollout=student, or the support top_k or full"
+                f"{key}: {what} needs responses that the student wrote, and this rollout takes others; "
+                f"choose rollout=student, or {otherwise}"
             )
         sampling = self.rollout.sampling
         found = {f"rollout.{name}": getattr(sampling, name) for name in ("temperature", "top_p", "top_k")}
@@ -85,7 +92,7 @@ class Plan:
             if value != plain[name]:
                 raise ConfigError(
                     f"{name}: {value} makes the loss one of another distribution than the responses are drawn from, "
-                    f"and fusion.support=sampled would be biased; use {plain[name]}, or the support top_k or full"
+                    f"and {what} ({key}) would be biased; use {plain[name]}, or {otherwise}"
                 )
 
     def check_top_k(self, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -22,7 +23,7 @@ from dopd_lightning.record import TokenRecord
 from dopd_lightning.rollout import Response, Rollout, RolloutRequest, Rollouts, as_responses
 from dopd_lightning.rollout.ends import Ends
 from dopd_lightning.scores import EncodedPrompt
-from dopd_lightning.sources import OnePolicy, Source, policies_of
+from dopd_lightning.sources import OnePolicy, RewardSource, Source, policies_of
 from dopd_lightning.training.objective import Objective, Wanted
 from dopd_lightning.training.prompting import Prompting
 from dopd_lightning.training.writing import Writing
@@ -173,7 +174,11 @@ class Step:
         for name, policy in policies.items():
             self.writing.readings.try_scoring(name, policy)
         device = self.student.device
-        rollouts = Rollouts.of(examples, written, self.writing.pad_id, device)
+        reads_text = any(isinstance(source, RewardSource) for source in self.used.values())
+        decode = partial(self.tokenizer.batch_decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        rollouts = Rollouts.of(
+            examples, written, self.writing.pad_id, self.ends.ids, device, decode if reads_text else None
+        )
         groups = rollouts.group.tolist()
         views = {
             name: self.prompting.encoder.view([prompts[name][group] for group in groups], rollouts.responses)
@@ -184,6 +189,4 @@ class Step:
         for policy in policies.values():
             if policy is not self.student:  # its backward pass is still to come
                 let_go(policy)
-        ended = [bool(response.ids) and response.ids[-1] in self.ends.ids for response in written]
-        ended_at_all = torch.tensor(ended, dtype=torch.bool, device=device)
-        return loss, replace(record, ended=ended_at_all, examples=rollouts.examples)
+        return loss, record

@@ -43,6 +43,7 @@ def ckpt_path(run: Path, step: int) -> str:
     [
         ([], (7,)),
         (["data.batch_size=8", "trainer.max_epochs=4", "reference=ema"], (3, 4)),
+        (["sources=[outcome]", "fusion=reward_mix", "data.batch_size=8"], (2,)),
         (["data.batch_size=8", "trainer.max_epochs=2", "trainer.val_check_interval=2"], (2, 3)),
         (["data.batch_size=8", "trainer.max_epochs=-1", "trainer.max_steps=5", "scheduler=constant"], (4,)),
     ],

@@ -75,6 +75,10 @@ def needs(choice, models, lines, folder):
             for kind in ("ensemble", "by_domain")
         },
         "fusion/data": ["rollout=dataset"],
+        **{f"fusion/{rule}": ["sources=[outcome]"] for rule in ("opdvr", "r2_opd", "reward_mix", "dopd_outcome")},
+        "fusion/teacher_probe": ["sources=[outcome,solved]", "sources.solved.column=answer"],
+        "source/column": ["sources.maths.column=answer"],
+        "sources/solved": ["sources.solved.column=answer"],
         "method/static": ["fusion=data"],
         "reference/model": [f"reference.model.name={models}/other"],
         "source/policy": [f"sources.maths.name={models}/other"],

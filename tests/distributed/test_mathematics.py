@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from dopd_lightning.fusion import Teacher
+from dopd_lightning.fusion import OPDVR, R2OPD, RewardMix, Teacher
 from dopd_lightning.rollout import MixedRollout, StudentRollout, TeacherRollout
+from dopd_lightning.sources import Outcome
 from tests.distributed.together import together
-from tests.distributed.training import Case, evaluate, examples, gathers_in_generation, sgd, train
+from tests.distributed.training import Case, Claimed, evaluate, examples, gathers_in_generation, odd, sgd, train
 
 BATCHES = [examples(16)[start : start + 4] for start in range(0, 16, 4)]
 STRATEGIES = ["ddp", "fsdp"]
@@ -64,6 +65,23 @@ def test_three_teachers_teach_as_in_one_process(teacher):
     expected = alone(case)
     for strategy in STRATEGIES:
         for each in in_two(replace(case, shares=[first, second]), strategy):
+            assert_same_metrics(each, expected)
+            assert_same_student(each, expected)
+
+
+@pytest.mark.parametrize(
+    "fusion", [RewardMix(baseline="batch", scale=True), OPDVR(support="full"), R2OPD(support="full")]
+)
+def test_rewards_teach_as_in_one_process(fusion):
+    """One of the processes has no example of the last batch."""
+    rows = examples(8)
+    shares = [[[rows[0], rows[3]], [rows[1], rows[4]]], [[rows[2], rows[6]], []]]
+    batches = [[*a, *b] for a, b in zip(*shares, strict=True)]
+    sources = {"outcome": Outcome(odd, processes=0)}
+    case = Case(batches=batches, fusion=fusion, rollout=Claimed(), sources=sources)
+    expected = alone(case)
+    for strategy in STRATEGIES:
+        for each in in_two(replace(case, shares=shares), strategy):
             assert_same_metrics(each, expected)
             assert_same_student(each, expected)
 

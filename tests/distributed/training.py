@@ -62,6 +62,21 @@ class Spelled(DatasetRollout):
         ]
 
 
+class Claimed(Spelled):
+    """Completions in the place of the student's samples."""
+
+    student_writes = True
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(max_new_tokens=self.max_new_tokens)
+
+
+def odd(response: str, example: Any) -> float | None:
+    """Reward odd lengths; unknown for one of the answers."""
+    return None if example["answer"] == 5 else float(len(response) % 2)
+
+
 def sgd(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=0.5)
 
@@ -88,6 +103,7 @@ class Case:
     fusion: FusionRule = field(default_factory=lambda: DOPD(top_k=8))
     rollout: Rollout = field(default_factory=Spelled)
     teacher: str = "policy"
+    sources: dict[str, Any] = field(default_factory=dict)
     reference: str = "student"
     reduction: Any = "rollout"
     optimizer: Any = adamw
@@ -133,6 +149,7 @@ def module_of(case: Case) -> DOPDModule:
         student,
         teacher,
         new_policy(ARCHITECTURE, tokenizer, seed=2) if case.reference == "model" else case.reference,
+        sources=case.sources,
         tokenizer=tokenizer,
         fusion=copy.deepcopy(case.fusion),  # tensors that are sent to processes are in memory that these share
         rollout=case.rollout,

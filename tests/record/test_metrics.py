@@ -69,6 +69,10 @@ def test_step_metrics_are_means_over_response_tokens_alone():
             "train/share/LL": 0.0,
             "train/share/HT": 0.25,
             "train/share/HS": 0.25,
+            "train/loss_share/LH": 4 / 16,
+            "train/loss_share/LL": 0.0,
+            "train/loss_share/HT": 5 / 16,
+            "train/loss_share/HS": 7 / 16,
             "train/loss/LH": 2.0,
             "train/loss/HT": 5.0,
             "train/loss/HS": 7.0,
@@ -135,3 +139,28 @@ def test_the_metrics_of_a_step_are_means_over_the_tokens_of_all_its_micro_batche
     assert found["train/share/LL"] == pytest.approx(1 / 5)
     assert found["train/threshold/gap"] == pytest.approx(0.8)
     assert metrics.take() == {}  # nothing is left for the next step
+
+
+def test_rewards_have_a_mean_a_spread_and_a_share_that_is_unknown():
+    """Known rewards 1, 0 and 0.5 over two micro-batches: their mean is 0.5, their variance 1 / 6."""
+    metrics = StepMetrics()
+    for rewards in ([1.0, 0.0], [0.5, torch.nan]):
+        metrics.add(torch.tensor(0.0), replace(RECORD, rewards={"outcome": torch.tensor(rewards)}), 3)
+    found = metrics.take()
+    assert found["train/reward/outcome"] == pytest.approx(0.5)
+    assert found["train/reward_spread/outcome"] == pytest.approx((1 / 6) ** 0.5)
+    assert found["train/reward_unknown/outcome"] == 0.25
+
+
+def test_rewards_of_tokens_are_read_where_the_mask_is_true():
+    of_tokens = torch.tensor([[1.0, 2.0, 3.0], [6.0, torch.nan, 99.0]])
+    found = step_metrics(torch.tensor(0.0), replace(RECORD, rewards={"judge": of_tokens}), 3)
+    assert found["train/reward/judge"] == 3.0
+    assert found["train/reward_unknown/judge"] == 0
+
+
+def test_length_counts_tokens_that_are_not_the_students_own():
+    record = replace(RECORD, lengths=torch.tensor([3, 3]))
+    found = step_metrics(torch.tensor(0.0), record, 3)
+    assert found["train/response/length"] == 3
+    assert found["train/response/cut_share"] == 0.5

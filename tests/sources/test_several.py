@@ -39,7 +39,9 @@ def reading(policies):
         with pytest.warns() if any(type(p.lm_head) is Hidden for p in policies.values()) else _nothing():
             scoring.try_heads(policies)
         view = view_of(PROMPTS, RESPONSES, 0)
-        return Reading(Rollouts(EXAMPLES, torch.arange(3), RESPONSES), view, scoring, top_k)
+        return Reading(
+            Rollouts(EXAMPLES, torch.arange(3), RESPONSES, torch.ones(3, dtype=torch.bool)), view, scoring, top_k
+        )
 
     return make
 

@@ -1,0 +1,110 @@
+"""Reward functions of a whole batch, from verifiers of one response or from functions of TRL's signature."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dopd_lightning.data.example import Example
+from dopd_lightning.data.verifiers import get_verifier
+from dopd_lightning.errors import ConfigError
+
+RewardFunction = Callable[[Sequence[str], Sequence[Example]], Sequence[float | None]]
+"""``(responses, examples)`` -> a reward for each, or None where unknown."""
+
+
+@dataclass(frozen=True)
+class OfEach:
+    """Rewards of a batch by a verifier of one response, ``(response, example) -> float | None``.
+
+    Example:
+        >>> OfEach(lambda response, example: len(response))(["a", "bcd"], [{"prompt": ""}, {"prompt": ""}])
+        [1, 3]
+    """
+
+    verifier: Callable[[str, Example], float | None]
+
+    def __call__(self, responses: Sequence[str], examples: Sequence[Example]) -> list[float | None]:
+        return [self.verifier(response, example) for response, example in zip(responses, examples, strict=True)]
+
+
+@dataclass(frozen=True)
+class OfTRL:
+    """Rewards of a batch by a function of TRL's signature: ``completions``, ``prompts`` and columns as keywords.
+
+    Of chat prompts, each completion is a list with one assistant message, as in TRL.
+
+    Example:
+        >>> def longer_than(prompts, completions, limit, **columns):
+        ...     return [float(len(text) > n) for text, n in zip(completions, limit)]
+        >>> OfTRL(longer_than)(["abc", "a"], [{"prompt": "", "limit": 2}, {"prompt": "", "limit": 2}])
+        [1.0, 0.0]
+    """
+
+    function: Callable[..., Sequence[float | None]]
+
+    def __call__(self, responses: Sequence[str], examples: Sequence[Example]) -> Sequence[float | None]:
+        names = dict.fromkeys(name for example in examples for name in example if name not in ("prompt", "completion"))
+        columns = {name: [example.get(name) for example in examples] for name in names}
+        completions: list[Any] = [
+            response if isinstance(example["prompt"], str) else [{"role": "assistant", "content": response}]
+            for response, example in zip(responses, examples, strict=True)
+        ]
+        return self.function(prompts=[example["prompt"] for example in examples], completions=completions, **columns)
+
+
+def reward_function(given: str | Callable[..., Any]) -> RewardFunction:
+    """Make a reward function of a verifier's name, a verifier, or a function of TRL's signature.
+
+    A callable with a parameter called ``completions`` has TRL's signature.
+
+    Raises:
+        ConfigError: for an unknown name, or what is no callable.
+    """
+    function: Callable[..., Any] = get_verifier(given)
+    try:
+        names = [*inspect.signature(function).parameters]
+    except (TypeError, ValueError):  # some built-in callables have no signature
+        names = []
+    return OfTRL(function) if "completions" in names else OfEach(function)
+
+
+def checked_rewards(found: Any, count: int) -> list[float]:
+    """Return rewards as floats, NaN where unknown.
+
+    Raises:
+        ConfigError: if there are more or fewer than ``count``, or one is no number.
+    """
+    if isinstance(found, str) or not hasattr(found, "__len__") or len(found) != count:
+        raise ConfigError(f"it returned {found!r}, and must return {count} numbers or None, one a response")
+    rewards = []
+    for value in found:
+        try:
+            number = math.nan if value is None else float(value)
+        except (TypeError, ValueError):
+            raise ConfigError(f"it returned {value!r} for a response, and must return a number or None") from None
+        if math.isinf(number):
+            raise ConfigError(f"it returned {number} for a response, and must return a finite number or None")
+        rewards.append(number)
+    return rewards
+
+
+def weights_of(functions: Mapping[str, Any], weights: Mapping[str, float] | None) -> dict[str, float]:
+    """Return the weight of each function; 1 if none are given.
+
+    Raises:
+        ConfigError: for other names, or what is no finite number.
+    """
+    found = dict.fromkeys(functions, 1.0) if weights is None else {**weights}
+    if found.keys() != {*functions}:
+        raise ConfigError(
+            f"weights: they are of {', '.join(sorted(map(str, found)))}, and the verifiers are "
+            f"{', '.join(sorted(functions))}; give one to each"
+        )
+    for name, weight in found.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise ConfigError(f"weights.{name}: {weight!r} must be a finite number")
+    return found

@@ -1,0 +1,59 @@
+"""A number in the data as a source of rewards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from dopd_lightning.data import Example
+from dopd_lightning.errors import ConfigError, DataError
+from dopd_lightning.sources.source import Reading, RewardSource
+
+
+class Column(RewardSource):
+    """Reward every response to an example by a column of the data, such as how often a teacher solves the prompt.
+
+    Args:
+        column: its name. Values are numbers, or true and false; null is unknown.
+
+    Raises:
+        ConfigError: if the name is not text.
+
+    Example:
+        >>> Column("teacher_right").value_of({"prompt": "1 + 1 = ?", "teacher_right": True})
+        1.0
+    """
+
+    def __init__(self, column: str) -> None:
+        super().__init__()
+        if not isinstance(column, str) or not column:
+            raise ConfigError(f"column: {column!r} must be the name of a column")
+        self.column = column
+
+    def value_of(self, example: Example) -> float:
+        """Return the number of an example; NaN if it is null.
+
+        Raises:
+            DataError: if the column is missing, or has no finite number.
+        """
+        value = example.get(self.column, "missing")
+        if value is None:
+            return math.nan
+        if isinstance(value, str) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise DataError(
+                f"{self.column}: {value!r}, of the prompt {str(example['prompt'])[:60]!r}, must be a number, true, "
+                "false or null"
+            )
+        return float(value)
+
+    def check(self, examples: Sequence[Example]) -> None:
+        for example in examples:
+            self.value_of(example)
+
+    def rewards(self, student: PreTrainedModel, reading: Reading) -> Tensor:
+        values = [self.value_of(example) for example in reading.rollouts.examples]
+        return torch.tensor(values, device=reading.rollouts.ended.device)
