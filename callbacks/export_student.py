@@ -20,7 +20,7 @@ from dopd_lightning.policies import evaluating, has_adapters, merged
 from dopd_lightning.rollout.ends import ends_named
 from dopd_lightning.training.module import DOPDModule
 from dopd_lightning.training.non_finite import check_weights
-from dopd_lightning.training.readings import difference
+from dopd_lightning.training.probes import difference
 
 ADAPTERS = ("merge", "keep")
 _PROBE = "12 + 34 = 46"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dopd_lightning.divergence.dense import divergence
-from dopd_lightning.divergence.measure import Tail, TopKOf
+from dopd_lightning.divergence.formulas import divergence
 from dopd_lightning.divergence.reduction import Reduction, reduce_loss
+from dopd_lightning.divergence.settings import Tail, TopKOf
 from dopd_lightning.divergence.token_losses import token_losses
 from dopd_lightning.fusion.dopd import DOPD
 from dopd_lightning.fusion.routing import Normalize, Regime, advantage_gap, route

@@ -31,7 +31,7 @@ from omegaconf import open_dict
 
 from dopd_lightning.cli.failure import SWEEP
 from dopd_lightning.cli.hydra_callbacks import BEGAN, NewFolder
-from dopd_lightning.cli.make import check_complete
+from dopd_lightning.cli.instantiate import check_complete
 from dopd_lightning.cli.resolvers import register_resolvers
 from dopd_lightning.cli.stages import run_stage
 from tests.chat_server import ChatServer

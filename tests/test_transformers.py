@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3TextConfig, S
 from dopd_lightning import DOPDModule
 from dopd_lightning.fusion import Data
 from dopd_lightning.rollout import DatasetRollout
-from dopd_lightning.training.writing import Writing
+from dopd_lightning.training.response_writer import ResponseWriter
 
 pytestmark = pytest.mark.lowest
 
@@ -22,7 +22,7 @@ def test_an_answer_keeps_its_spaces_though_a_tokenizer_wants_to_tidy_it(make_pol
     monkeypatch.setattr(tokenizer, "clean_up_tokenization_spaces", True)
     module = supervised(make_policy(0), tokenizer)
     right = "x != 'm' , y"
-    monkeypatch.setattr(Writing, "__call__", lambda *_: [tokenizer.encode(right, add_special_tokens=False)])
+    monkeypatch.setattr(ResponseWriter, "__call__", lambda *_: [tokenizer.encode(right, add_special_tokens=False)])
     assert module.answer([{"prompt": "Say it."}]) == [right]
 
 

@@ -17,8 +17,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.callbacks import ContinuedLogs
 from dopd_lightning.cli.first_examples import check_completions, check_domains, check_scores
+from dopd_lightning.cli.instantiate import check_signatures, complaints_name, make
 from dopd_lightning.cli.loggers import dispensable
-from dopd_lightning.cli.make import check_signatures, complaints_name, make
 from dopd_lightning.cli.policy_nodes import check_policy_nodes, loaded_sources, source_nodes
 from dopd_lightning.cli.same_run import KeepConfig
 from dopd_lightning.cli.summary import Tally

@@ -15,7 +15,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from dopd_lightning.cli.failure import ERROR, SWEEP, is_first_process, several_processes
-from dopd_lightning.cli.own_keys import check_name
+from dopd_lightning.cli.top_level_keys import check_name
 from dopd_lightning.errors import ConfigError
 
 BEGAN = "DOPD_BEGAN"

@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 from transformers.utils.logging import disable_progress_bar
 
 from dopd_lightning.callbacks import RunStopped
-from dopd_lightning.cli.choices import check_choices
 from dopd_lightning.cli.failure import all_have_failed, is_first_to_fail, sentence_of, several_processes
+from dopd_lightning.cli.group_choices import check_choices
 from dopd_lightning.cli.resolvers import register_resolvers
 from dopd_lightning.cli.stages import run_stage
 from dopd_lightning.errors import ConfigError

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from dopd_lightning.cli.make import check_signatures, complaints_name
-from dopd_lightning.cli.values import check_value
+from dopd_lightning.cli.check_types import check_value
+from dopd_lightning.cli.instantiate import check_signatures, complaints_name
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.policies import check_loading
 from dopd_lightning.training.consistency import QUANTIZED_STUDENT, check_average

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from dopd_lightning.cli.make import check_complete, complaints_name, make
+from dopd_lightning.cli.instantiate import check_complete, complaints_name, make
 from dopd_lightning.cli.own_folder import own_folder
 from dopd_lightning.cli.summary import write_config
 from dopd_lightning.errors import ConfigError, DataError, EngineError

@@ -15,16 +15,16 @@ from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
 from dopd_lightning.callbacks import ExportStudent, save_student
-from dopd_lightning.cli.absent import fill_absent
 from dopd_lightning.cli.build import Run, build
 from dopd_lightning.cli.compare import compare
 from dopd_lightning.cli.find_checkpoint import checkpoints_of, load_first
-from dopd_lightning.cli.make import check_complete, references_named
+from dopd_lightning.cli.instantiate import check_complete, references_named
 from dopd_lightning.cli.own_folder import check_nothing_is_lost, clear_killed_attempts, own_folder
-from dopd_lightning.cli.own_keys import check_own_keys
 from dopd_lightning.cli.privilege import privilege
+from dopd_lightning.cli.removed_groups import fill_absent
 from dopd_lightning.cli.same_run import check_same_run
 from dopd_lightning.cli.summary import Summary, at_max_epochs, take_tally, write_config
+from dopd_lightning.cli.top_level_keys import check_own_keys
 from dopd_lightning.cli.trainer import make_trainer
 from dopd_lightning.errors import ConfigError, check_choice
 from dopd_lightning.io.files import json_line, write_whole

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import DictConfig
 
-from dopd_lightning.cli.make import make
+from dopd_lightning.cli.instantiate import make
 from dopd_lightning.data import DOPDDataModule
 from dopd_lightning.distributed.sharding import FullyShardedStrategy
 from dopd_lightning.errors import ConfigError, check_range

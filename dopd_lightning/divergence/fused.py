@@ -17,9 +17,9 @@ from dopd_lightning.divergence.chunked import ChunkedLoss
 from dopd_lightning.divergence.reduction import Reduction, reduction_coefficients
 from dopd_lightning.divergence.term import Term
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.inputs.response_mask import scattered
 from dopd_lightning.scores import RowScores, StateScores
 from dopd_lightning.scores.distribution import check_same_shape
-from dopd_lightning.scores.responses import scattered
 
 
 class Loss(NamedTuple):

@@ -7,7 +7,7 @@ and ``p = exp(s)``. For the three divergences, with ``t`` the target's and ``m``
     KL(target ‖ student)    p - q,  q = exp(t)
     JS                      (1 - β) p (s - m - KL(p ‖ m))
 
-The values equal those of `divergence` (`dopd_lightning.divergence.dense`), which the tests compare with.
+The values equal those of `divergence` (`dopd_lightning.divergence.formulas`), which the tests compare with.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import math
 import torch
 from torch import Tensor
 
-from dopd_lightning.divergence.dense import compare, sampled
-from dopd_lightning.divergence.measure import Divergence, Kind
+from dopd_lightning.divergence.formulas import compare, sampled
+from dopd_lightning.divergence.settings import Divergence, Kind
 from dopd_lightning.scores.distribution import EXCLUDED, log_probs
 from dopd_lightning.scores.rows import blocks, tail_log_probability_
 

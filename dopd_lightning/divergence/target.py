@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
-from dopd_lightning.divergence.measure import Divergence
+from dopd_lightning.divergence.settings import Divergence
 from dopd_lightning.scores import RowScores
 
 

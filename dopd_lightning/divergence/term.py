@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dopd_lightning.divergence.measure import Divergence
-from dopd_lightning.divergence.own_token import OwnToken
+from dopd_lightning.divergence.own_token_target import OwnToken
+from dopd_lightning.divergence.settings import Divergence
+from dopd_lightning.divergence.source_target import Toward
 from dopd_lightning.divergence.target import Target
-from dopd_lightning.divergence.toward import Toward
 from dopd_lightning.errors import ConfigError
 
 

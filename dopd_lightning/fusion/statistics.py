@@ -12,9 +12,9 @@ from torch import Tensor
 from dopd_lightning.divergence import Divergence, Term, Toward, loss_of
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.fusion.routing import Thresholds, advantage_gap
+from dopd_lightning.inputs.response_mask import scattered
 from dopd_lightning.scores import LogitScores, Scores
 from dopd_lightning.scores.distribution import check_same_shape
-from dopd_lightning.scores.responses import scattered
 
 _STATISTICS = ("logp", "entropy", "divergence")
 

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.inputs.views import View
 from dopd_lightning.memory.kept import bytes_of, watching
-from dopd_lightning.scores.views import View, response_states
+from dopd_lightning.scores.forward import response_states
 
 
 def number_of_parameters(config: PreTrainedConfig) -> int:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from dopd_lightning.divergence import Divergence, Term, loss_of
+from dopd_lightning.inputs.response_mask import scattered
 from dopd_lightning.record import Likeliest, TokenDetails
 from dopd_lightning.scores import Scores
-from dopd_lightning.scores.responses import scattered
 
 
 @torch.no_grad()

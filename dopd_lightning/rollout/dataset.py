@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from dopd_lightning.errors import DataError, check_range
 from dopd_lightning.rollout.engine import Sampling, up_to_end
+from dopd_lightning.rollout.interface import RolloutRequest
 from dopd_lightning.rollout.response import Response
-from dopd_lightning.rollout.rollout import RolloutRequest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ import torch
 from dopd_lightning.distributed.processes import first_process
 from dopd_lightning.errors import check_choice, check_range
 from dopd_lightning.rollout.dataset import DatasetRollout
-from dopd_lightning.rollout.generated import Generated
+from dopd_lightning.rollout.interface import RolloutRequest
 from dopd_lightning.rollout.response import Response
-from dopd_lightning.rollout.rollout import RolloutRequest
+from dopd_lightning.rollout.sampling_rollout import Generated
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from dopd_lightning.inputs.padding import position_ids
+
 # Nothing but keys and values. Subclasses may keep a state besides, which transformers does not repeat.
 _REPEATABLE = (DynamicLayer, DynamicSlidingWindowLayer)
 
@@ -35,7 +37,7 @@ def prefill(policy: PreTrainedModel, prompt_ids: Tensor, prompt_mask: Tensor, re
     output = policy(
         input_ids=prompt_ids[:, :-1],
         attention_mask=prompt_mask[:, :-1],
-        position_ids=(prompt_mask.cumsum(dim=1) - 1).clamp(min=0)[:, :-1],
+        position_ids=position_ids(prompt_mask)[:, :-1],
         use_cache=True,
         logits_to_keep=1,
     )

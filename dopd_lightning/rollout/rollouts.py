@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dopd_lightning.data import Example
+from dopd_lightning.inputs import Responses
 from dopd_lightning.rollout.response import Response
-from dopd_lightning.scores import Responses
 
 
 @dataclass(frozen=True, eq=False)

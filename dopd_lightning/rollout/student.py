@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dopd_lightning.rollout.generated import Generated
-from dopd_lightning.rollout.rollout import RolloutRequest
+from dopd_lightning.rollout.interface import RolloutRequest
+from dopd_lightning.rollout.sampling_rollout import Generated
 
 
 @dataclass(frozen=True, kw_only=True)

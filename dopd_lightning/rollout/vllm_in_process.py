@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from dopd_lightning.distributed.processes import number_of_processes
 from dopd_lightning.errors import ConfigError, check_choice, check_range, missing_extra
 from dopd_lightning.rollout.agreement import check_agreement
-from dopd_lightning.rollout.checkpoint_weights import checkpoint_weights
 from dopd_lightning.rollout.engine import Sampling, Written
+from dopd_lightning.rollout.engine_weights import checkpoint_weights
 from dopd_lightning.rollout.vllm_request import check_written, requests_of
 
 

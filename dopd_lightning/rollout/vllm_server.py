@@ -18,8 +18,8 @@ from dopd_lightning.distributed.processes import number_of_processes, process_nu
 from dopd_lightning.errors import ConfigError, EngineError, WriteError, check_range
 from dopd_lightning.io.files import written_whole
 from dopd_lightning.rollout.agreement import check_agreement
-from dopd_lightning.rollout.checkpoint_weights import checkpoint_weights
 from dopd_lightning.rollout.engine import Sampling, Written
+from dopd_lightning.rollout.engine_weights import checkpoint_weights
 from dopd_lightning.rollout.json_client import check_httpx, json_client
 from dopd_lightning.rollout.vllm_request import check_written, requests_of
 

@@ -10,13 +10,14 @@ from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedModel
 
 from dopd_lightning.distributed.sharding import gathered
+from dopd_lightning.inputs.response_mask import Responses
+from dopd_lightning.inputs.views import View
 from dopd_lightning.policies import evaluating
 from dopd_lightning.scores.by_logits import LogitScores
 from dopd_lightning.scores.by_states import StateScores
+from dopd_lightning.scores.forward import response_logits, response_states
 from dopd_lightning.scores.output_head import head_of, is_read_right
-from dopd_lightning.scores.responses import Responses
 from dopd_lightning.scores.scores import Scores
-from dopd_lightning.scores.views import View, response_logits, response_states
 
 
 class Scoring:

@@ -1,8 +1,10 @@
 """Sources of supervision, by kind: each reads the student's responses behind prompts of its own, and scores them."""
 
-from dopd_lightning.sources.base import Base
+from dopd_lightning.sources.adapter_base import Base
 from dopd_lightning.sources.by_domain import ByDomain
 from dopd_lightning.sources.column import Column
+from dopd_lightning.sources.composite import Several, keeping_dtype
+from dopd_lightning.sources.earlier_reference import REFERENCE_KINDS, reference_of_kind
 from dopd_lightning.sources.ema import Ema
 from dopd_lightning.sources.ensemble import Ensemble
 from dopd_lightning.sources.named import (
@@ -15,12 +17,10 @@ from dopd_lightning.sources.named import (
     policies_of,
     sources_of,
 )
-from dopd_lightning.sources.of_kind import REFERENCE_KINDS, reference_of_kind
 from dopd_lightning.sources.outcome import Outcome
 from dopd_lightning.sources.policy import Policy
-from dopd_lightning.sources.several import Several, keeping_dtype
 from dopd_lightning.sources.snapshot import Snapshot
-from dopd_lightning.sources.source import OnePolicy, Reading, RewardSource, ScoringSource, Source
+from dopd_lightning.sources.source import OnePolicy, RewardSource, ScoringRequest, ScoringSource, Source
 from dopd_lightning.sources.student import Student
 
 __all__ = [
@@ -35,8 +35,8 @@ __all__ = [
     "OnePolicy",
     "Outcome",
     "Policy",
-    "Reading",
     "RewardSource",
+    "ScoringRequest",
     "ScoringSource",
     "Several",
     "Snapshot",

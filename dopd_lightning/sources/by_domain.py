@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 from dopd_lightning.data import Example
 from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.scores import Scores, routed
+from dopd_lightning.sources.composite import Several
 from dopd_lightning.sources.named import AnySource
-from dopd_lightning.sources.several import Several
-from dopd_lightning.sources.source import Reading
+from dopd_lightning.sources.source import ScoringRequest
 
 
 class ByDomain(Several):
@@ -76,14 +76,14 @@ class ByDomain(Several):
         for example in examples:
             self.member_of(example)
 
-    def scores(self, student: PreTrainedModel, reading: Reading) -> Scores:
-        names = [self.member_of(example) for example in reading.rollouts.examples]
+    def scores(self, student: PreTrainedModel, request: ScoringRequest) -> Scores:
+        names = [self.member_of(example) for example in request.rollouts.examples]
         parts = []
         for name, member in self.items():
-            rows = self._rows(names, name, reading)
-            parts.append((member.scores(student, reading.of_rows(rows)), rows))
-        return routed(parts, reading.rollouts.responses)
+            rows = self._rows(names, name, request)
+            parts.append((member.scores(student, request.of_rows(rows)), rows))
+        return routed(parts, request.rollouts.responses)
 
-    def _rows(self, names: list[str], name: str, reading: Reading) -> Tensor:
+    def _rows(self, names: list[str], name: str, request: ScoringRequest) -> Tensor:
         own = [row for row, other in enumerate(names) if other == name]
-        return torch.tensor(own, dtype=torch.long, device=reading.rollouts.responses.ids.device)
+        return torch.tensor(own, dtype=torch.long, device=request.rollouts.responses.ids.device)

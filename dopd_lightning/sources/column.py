@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from dopd_lightning.data import Example
 from dopd_lightning.errors import ConfigError, DataError
-from dopd_lightning.sources.source import Reading, RewardSource
+from dopd_lightning.sources.source import RewardSource, ScoringRequest
 
 
 class Column(RewardSource):
@@ -54,6 +54,6 @@ class Column(RewardSource):
         for example in examples:
             self.value_of(example)
 
-    def rewards(self, student: PreTrainedModel, reading: Reading) -> Tensor:
-        values = [self.value_of(example) for example in reading.rollouts.examples]
-        return torch.tensor(values, device=reading.rollouts.ended.device)
+    def rewards(self, student: PreTrainedModel, request: ScoringRequest) -> Tensor:
+        values = [self.value_of(example) for example in request.rollouts.examples]
+        return torch.tensor(values, device=request.rollouts.ended.device)

@@ -9,9 +9,9 @@ from transformers import PreTrainedModel
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.scores import Scores, pooled
 from dopd_lightning.scores.pooling import check_weights
+from dopd_lightning.sources.composite import Several
 from dopd_lightning.sources.named import AnySource
-from dopd_lightning.sources.several import Several
-from dopd_lightning.sources.source import Reading
+from dopd_lightning.sources.source import ScoringRequest
 
 
 class Ensemble(Several):
@@ -53,6 +53,6 @@ class Ensemble(Several):
         check_weights("weights", self.weights, geometric=geometric)
         self.geometric = geometric
 
-    def scores(self, student: PreTrainedModel, reading: Reading) -> Scores:
-        whole = [(member.scores(student, reading), self.weights[name]) for name, member in self.items()]
+    def scores(self, student: PreTrainedModel, request: ScoringRequest) -> Scores:
+        whole = [(member.scores(student, request), self.weights[name]) for name, member in self.items()]
         return pooled(whole, geometric=self.geometric)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.policies import load_policy
-from dopd_lightning.sources.base import Base
+from dopd_lightning.sources.adapter_base import Base
 from dopd_lightning.sources.ema import Ema
 from dopd_lightning.sources.policy import Policy
 from dopd_lightning.sources.snapshot import Snapshot

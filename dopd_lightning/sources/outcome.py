@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from dopd_lightning.data.reward_pool import Pending, RewardPool
 from dopd_lightning.data.rewards import reward_function, weights_of
 from dopd_lightning.errors import ConfigError, check_choice, check_range
-from dopd_lightning.sources.source import Reading, RewardSource
+from dopd_lightning.sources.source import RewardSource, ScoringRequest
 
 Truncated: TypeAlias = Literal["score", "wrong", "unknown"]
 
@@ -67,14 +67,14 @@ class Outcome(RewardSource):
         self._pending: Pending | None = None
         self._warned: set[str] = set()
 
-    def begin(self, reading: Reading) -> None:
-        texts = reading.rollouts.texts
+    def begin(self, request: ScoringRequest) -> None:
+        texts = request.rollouts.texts
         assert texts is not None, "by Step"
-        self._pending = self._pool.submit(texts, reading.rollouts.examples)
+        self._pending = self._pool.submit(texts, request.rollouts.examples)
 
-    def rewards(self, student: PreTrainedModel, reading: Reading) -> Tensor:
+    def rewards(self, student: PreTrainedModel, request: ScoringRequest) -> Tensor:
         if self._pending is None:
-            self.begin(reading)
+            self.begin(request)
         assert self._pending is not None
         found, self._pending = self._pending.result(), None
         failures = [f"{name}: {each}" for name, rewarded in found.items() for each in rewarded.failures]
@@ -82,11 +82,11 @@ class Outcome(RewardSource):
         if failures and not known:
             raise ConfigError(f"verifier: it failed on every response of a batch; {failures[0]}")
         self._warn(failures)
-        device = reading.rollouts.ended.device
+        device = request.rollouts.ended.device
         columns = {name: torch.tensor(rewarded.rewards, device=device) for name, rewarded in found.items()}
         total = _weighted_sum([(column, self.weights[name]) for name, column in columns.items()])
         if self.truncated != "score":
-            cut = ~reading.rollouts.ended & reading.rollouts.responses.mask.any(-1)
+            cut = ~request.rollouts.ended & request.rollouts.responses.mask.any(-1)
             total = torch.where(cut, 0.0 if self.truncated == "wrong" else math.nan, total)
         return total
 

@@ -11,12 +11,13 @@ from transformers import PreTrainedModel
 
 from dopd_lightning.data import Example
 from dopd_lightning.errors import check_range
+from dopd_lightning.inputs import View
 from dopd_lightning.rollout import Rollouts
-from dopd_lightning.scores import Scores, Scoring, View
+from dopd_lightning.scores import Scores, Scoring
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class ScoringRequest:
     """Batch as one source reads it.
 
     Attributes:
@@ -31,9 +32,9 @@ class Reading:
     scoring: Scoring
     top_k: int = 0
 
-    def of_rows(self, rows: Tensor) -> Reading:
+    def of_rows(self, rows: Tensor) -> ScoringRequest:
         """Select some rows ``(n,)`` of the batch."""
-        return Reading(self.rollouts.of_rows(rows), self.view.of_rows(rows), self.scoring, self.top_k)
+        return ScoringRequest(self.rollouts.of_rows(rows), self.view.of_rows(rows), self.scoring, self.top_k)
 
     def scores_of(self, policy: PreTrainedModel) -> Scores:
         """Score the responses by ``policy``, without gradient."""
@@ -99,18 +100,18 @@ class ScoringSource(Source):
         """Return the policies that it scores with: one, named ``""``, or several by names of their own."""
 
     @abstractmethod
-    def scores(self, student: PreTrainedModel, reading: Reading) -> Scores:
+    def scores(self, student: PreTrainedModel, request: ScoringRequest) -> Scores:
         """Return the scores of the responses. All processes call it, also one without a response."""
 
 
 class RewardSource(Source):
     """Source of numbers: one for each response, or one for each of its tokens."""
 
-    def begin(self, reading: Reading) -> None:
+    def begin(self, request: ScoringRequest) -> None:
         """Start work that can run beside the forward passes of the same step."""
 
     @abstractmethod
-    def rewards(self, student: PreTrainedModel, reading: Reading) -> Tensor:
+    def rewards(self, student: PreTrainedModel, request: ScoringRequest) -> Tensor:
         """Return rewards ``(batch,)``, or ``(batch, response)`` of each token; NaN where unknown.
 
         All processes call it, also one without a response.
@@ -127,5 +128,5 @@ class OnePolicy(ScoringSource):
     def policies(self, student: PreTrainedModel) -> Mapping[str, PreTrainedModel]:
         return {"": self.policy(student)}
 
-    def scores(self, student: PreTrainedModel, reading: Reading) -> Scores:
-        return reading.scores_of(self.policy(student))
+    def scores(self, student: PreTrainedModel, request: ScoringRequest) -> Scores:
+        return request.scores_of(self.policy(student))

@@ -11,12 +11,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from dopd_lightning.data import Example, Verifier, examples_of
 from dopd_lightning.distributed.sharding import gathered
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.inputs import Encoder
 from dopd_lightning.policies import evaluating
 from dopd_lightning.record.metrics import Accuracy
 from dopd_lightning.rollout import Sampling
-from dopd_lightning.scores import Encoder
 from dopd_lightning.sources import OnePolicy, Source
-from dopd_lightning.training.writing import Writing
+from dopd_lightning.training.response_writer import ResponseWriter
 
 
 class Evaluation:
@@ -34,7 +34,7 @@ class Evaluation:
 
     def __init__(
         self,
-        writing: Writing,
+        writing: ResponseWriter,
         sources: Mapping[str, Source],
         encoder: Encoder,
         tokenizer: PreTrainedTokenizerBase,

@@ -20,6 +20,7 @@ from dopd_lightning.distributed.sharding import is_sharded, shard
 from dopd_lightning.divergence import Reduction
 from dopd_lightning.errors import DataError
 from dopd_lightning.fusion import DOPD, FusionRule, Thresholds
+from dopd_lightning.inputs import Encoder, TextEncoder
 from dopd_lightning.policies import checkpoint_activations, load_policy, tokenizer_of
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.record.metrics import Accuracy, RegimeCounts
@@ -31,7 +32,7 @@ from dopd_lightning.rollout import (
     TransformersEngine,
 )
 from dopd_lightning.rollout.ends import find_ends
-from dopd_lightning.scores import LOSS_MEMORY, Encoder, TextEncoder
+from dopd_lightning.scores import LOSS_MEMORY
 from dopd_lightning.scores.scoring import Scoring
 from dopd_lightning.sources import (
     AnySource,
@@ -62,12 +63,12 @@ from dopd_lightning.training.objective import Objective
 from dopd_lightning.training.optimizer import adamw
 from dopd_lightning.training.plan import Plan
 from dopd_lightning.training.privileged import PrivilegedAccess
+from dopd_lightning.training.probes import Probes
 from dopd_lightning.training.prompting import Prompting
-from dopd_lightning.training.readings import Readings
+from dopd_lightning.training.response_writer import ResponseWriter
 from dopd_lightning.training.scheduler import scheduler_over
 from dopd_lightning.training.step import Step
 from dopd_lightning.training.step_log import StepLog
-from dopd_lightning.training.writing import Writing
 
 
 class DOPDModule(L.LightningModule):
@@ -186,11 +187,11 @@ class DOPDModule(L.LightningModule):
         )
         self.encoder: Encoder = TextEncoder(self.prompt_format, self.tokenizer, self.pad_id, self.prompt_limit, reason)
         self._prompting = Prompting(self.encoder, self.privileged, self._sources)
-        readings = Readings(self.tokenizer, self.vocabulary_size, room + self.rollout.sampling.max_new_tokens)
-        self._writing = Writing(
+        probes = Probes(self.tokenizer, self.vocabulary_size, room + self.rollout.sampling.max_new_tokens)
+        self._writing = ResponseWriter(
             self.student,
             self.engine,
-            readings,
+            probes,
             eos_ids=self.eos_ids,
             pad_id=self.pad_id,
             vocabulary_size=self.vocabulary_size,

@@ -12,11 +12,12 @@ from dopd_lightning.distributed.processes import failing_together
 from dopd_lightning.divergence import Divergence, Reduction, Target, loss_of
 from dopd_lightning.errors import ConfigError, DataError
 from dopd_lightning.fusion import FusionRule, Thresholds, TokenStatistics, tables_of
+from dopd_lightning.inputs import View
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.record.details import token_details
 from dopd_lightning.rollout import Rollouts
-from dopd_lightning.scores import Scoring, View
-from dopd_lightning.sources import Reading, RewardSource, ScoringSource, Source, policies_of
+from dopd_lightning.scores import Scoring
+from dopd_lightning.sources import RewardSource, ScoringRequest, ScoringSource, Source, policies_of
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,15 @@ class Objective:
         """
         responses, tables = rollouts.responses, self.tables
         self.scoring.try_heads({"student": student, **policies_of(sources, student)})
-        readings = {name: Reading(rollouts, views[name], self.scoring, tables.get(name, 0)) for name in sources}
+        requests = {name: ScoringRequest(rollouts, views[name], self.scoring, tables.get(name, 0)) for name in sources}
         scoring = {name: source for name, source in sources.items() if isinstance(source, ScoringSource)}
         rewarding = {name: source for name, source in sources.items() if isinstance(source, RewardSource)}
         for name, rewarder in rewarding.items():
-            rewarder.begin(readings[name])
+            rewarder.begin(requests[name])
         of_student = self.scoring(student, views["student"], responses, tables.get("student", 0), learns=True)
-        of_sources = {name: source.scores(student, readings[name]) for name, source in scoring.items()}
+        of_sources = {name: source.scores(student, requests[name]) for name, source in scoring.items()}
         with failing_together((ConfigError, DataError), responses.ids.device):
-            rewards = {name: source.rewards(student, readings[name]) for name, source in rewarding.items()}
+            rewards = {name: source.rewards(student, requests[name]) for name, source in rewarding.items()}
         statistics = TokenStatistics(
             responses.own, responses.ids, of_student, of_sources, thresholds, self.end_ids, rewards, rollouts.group
         )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from dopd_lightning.data import Example
-from dopd_lightning.scores import EncodedPrompt, Encoder
+from dopd_lightning.inputs import EncodedPrompt, Encoder
 from dopd_lightning.sources import Source
 from dopd_lightning.training.privileged import PrivilegedAccess
 

@@ -18,15 +18,15 @@ from dopd_lightning.distributed.processes import average_, failing_together
 from dopd_lightning.distributed.sharding import let_go
 from dopd_lightning.errors import DataError, EngineError
 from dopd_lightning.fusion import Thresholds
+from dopd_lightning.inputs import EncodedPrompt
 from dopd_lightning.policies import evaluating
 from dopd_lightning.record import TokenRecord
 from dopd_lightning.rollout import Response, Rollout, RolloutRequest, Rollouts, as_responses
 from dopd_lightning.rollout.ends import Ends
-from dopd_lightning.scores import EncodedPrompt
 from dopd_lightning.sources import OnePolicy, RewardSource, Source, policies_of
 from dopd_lightning.training.objective import Objective, Wanted
 from dopd_lightning.training.prompting import Prompting
-from dopd_lightning.training.writing import Writing
+from dopd_lightning.training.response_writer import ResponseWriter
 
 
 class Step:
@@ -48,7 +48,7 @@ class Step:
         sources: Mapping[str, Source],
         rollout: Rollout,
         prompting: Prompting,
-        writing: Writing,
+        writing: ResponseWriter,
         objective: Objective,
         ends: Ends,
         prompt_format: PromptFormat,
@@ -172,7 +172,7 @@ class Step:
         """Return loss and record of responses: equally many to each example, next to each other."""
         policies = {"student": self.student, **policies_of(self.used, self.student)}
         for name, policy in policies.items():
-            self.writing.readings.try_scoring(name, policy)
+            self.writing.probes.try_scoring(name, policy)
         device = self.student.device
         reads_text = any(isinstance(source, RewardSource) for source in self.used.values())
         decode = partial(self.tokenizer.batch_decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -17,8 +17,8 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from dopd_lightning.cli.build import build
+from dopd_lightning.cli.instantiate import check_complete
 from dopd_lightning.cli.main import main
-from dopd_lightning.cli.make import check_complete
 from dopd_lightning.cli.resolvers import asset, default_of
 from dopd_lightning.training.module import DOPDModule
 from tests.data import paper_rows

@@ -10,9 +10,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from dopd_lightning.callbacks import ExportStudent
-from dopd_lightning.cli.absent import fill_absent
 from dopd_lightning.cli.build import build
-from dopd_lightning.cli.make import check_complete
+from dopd_lightning.cli.instantiate import check_complete
+from dopd_lightning.cli.removed_groups import fill_absent
 from dopd_lightning.cli.stages import run_stage
 
 CONF = Path(str(files("dopd_lightning.conf")))

@@ -12,8 +12,9 @@ from transformers import AutoConfig
 
 from benchmarks.memory import QWEN3
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.inputs.views import View
 from dopd_lightning.memory import memory_per_gpu, number_of_parameters
-from dopd_lightning.scores.views import View, response_states
+from dopd_lightning.scores.forward import response_states
 from dopd_lightning.training.optimizer import adamw
 
 ROWS, PROMPT, RESPONSE = 3, 20, 12

@@ -59,7 +59,7 @@ def rows_read(make_policy):
 def test_responses_are_those_of_prompts_read_for_each(write, make_policy, monkeypatch, fields, sampling):
     policy = make_policy(**fields)
     responses = write(policy, sampling=sampling)
-    monkeypatch.setattr("dopd_lightning.rollout.generation.prefill", lambda *_: None)
+    monkeypatch.setattr("dopd_lightning.rollout.transformers_engine.prefill", lambda *_: None)
     assert responses == write(policy, sampling=sampling)
     assert len({tuple(response) for response in responses}) == (3 if sampling.top_k else 9), "or any would do"
 

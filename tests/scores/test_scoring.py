@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from dopd_lightning.scores import LogitScores, Responses, StateScores, response_logits, scoring, view_of
+from dopd_lightning.inputs import Responses, view_of
+from dopd_lightning.scores import LogitScores, StateScores, response_logits, scoring
 from dopd_lightning.scores.scoring import Scoring
 
 ROLES = ("student", "teacher", "reference")

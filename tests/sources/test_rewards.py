@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from dopd_lightning.errors import ConfigError, DataError
+from dopd_lightning.inputs.views import view_of
 from dopd_lightning.rollout import Response, Rollouts
 from dopd_lightning.scores.scoring import Scoring
-from dopd_lightning.scores.views import view_of
-from dopd_lightning.sources import Column, Ensemble, Outcome, Reading
+from dopd_lightning.sources import Column, Ensemble, Outcome, ScoringRequest
 
 EXAMPLES = [{"prompt": "1 + 1", "answer": "2", "solved": 0.5}, {"prompt": "2 + 2", "answer": "4", "solved": None}]
 TEXTS = {5: "2", 6: "3", 7: "4"}
 
 
-def reading(*ids):
+def request(*ids):
     """Responses of one token each, two to an example; 9 ends one."""
     written = [Response(each) for each in ids]
     rollouts = Rollouts.of(
@@ -29,10 +29,10 @@ def reading(*ids):
         torch.device("cpu"),
         lambda rows: ["".join(TEXTS.get(n, "") for n in row) for row in rows],
     )
-    return Reading(rollouts, view_of([[1]] * len(ids), rollouts.responses, 0), Scoring(16, 1.0, 1.0))
+    return ScoringRequest(rollouts, view_of([[1]] * len(ids), rollouts.responses, 0), Scoring(16, 1.0, 1.0))
 
 
-FOUR = reading([5, 9], [6, 9], [7], [6])
+FOUR = request([5, 9], [6, 9], [7], [6])
 
 
 def test_an_outcome_rewards_each_response():
@@ -43,7 +43,7 @@ def test_it_begins_beside_other_work():
     source = Outcome("exact")
     source.begin(FOUR)
     assert source.rewards(None, FOUR).tolist() == [1, 0, 1, 0]
-    assert source.rewards(None, reading([6], [6], [6], [7])).tolist() == [0, 0, 0, 1]
+    assert source.rewards(None, request([6], [6], [6], [7])).tolist() == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(("truncated", "expected"), [("score", [1, 0, 1, 0]), ("wrong", [1, 0, 0, 0])])

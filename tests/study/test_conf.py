@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf, open_dict
 
 from dopd_lightning.cli.build import build
-from dopd_lightning.cli.make import check_complete
+from dopd_lightning.cli.instantiate import check_complete
 from study.plan import CONF, MODELS, composed
 
 FILES = [path.relative_to(CONF).with_suffix("").as_posix() for path in sorted(CONF.rglob("*.yaml"))]

@@ -12,8 +12,8 @@ from dopd_lightning.data import PromptFormat
 from dopd_lightning.errors import DataError
 from dopd_lightning.functional import dopd_loss
 from dopd_lightning.fusion import DOPD, Data, Reference, Teacher
+from dopd_lightning.inputs import Responses
 from dopd_lightning.rollout import DatasetRollout, StudentRollout, TeacherRollout, generate
-from dopd_lightning.scores import Responses
 from dopd_lightning.training.privileged import PrivilegedAccess
 
 pytestmark = pytest.mark.lowest

@@ -14,7 +14,7 @@ from dopd_lightning.rollout import DatasetRollout, Sampling, generate
 from dopd_lightning.sources import Ensemble
 from dopd_lightning.training.module import DOPDModule
 from dopd_lightning.training.privileged import PrivilegedAccess
-from dopd_lightning.training.writing import Writing
+from dopd_lightning.training.response_writer import ResponseWriter
 
 UNEQUAL = [
     [{"prompt": "1 2", "answer": "yes"}, {"prompt": "1", "answer": "no"}, {"prompt": "2", "answer": "no"}],
@@ -80,7 +80,7 @@ def test_answers_are_read_as_they_were_written(make_module, tokenizer, monkeypat
     cleans, written = copy.deepcopy(tokenizer), "x != 'm' , y ."
     cleans.clean_up_tokenization_spaces = True
     module = make_module(tokenizer=cleans)
-    monkeypatch.setattr(Writing, "__call__", lambda *_: [tokenizer.encode(written, add_special_tokens=False)])
+    monkeypatch.setattr(ResponseWriter, "__call__", lambda *_: [tokenizer.encode(written, add_special_tokens=False)])
     assert module.answer([{"prompt": "1 2"}]) == [written]
 
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from dopd_lightning.errors import ConfigError, DataError
+from dopd_lightning.inputs import Responses, view_of
 from dopd_lightning.rollout import Rollouts
-from dopd_lightning.scores import Responses, Scoring, view_of
-from dopd_lightning.sources import ByDomain, Ensemble, Policy, Reading, Snapshot
+from dopd_lightning.scores import Scoring
+from dopd_lightning.sources import ByDomain, Ensemble, Policy, ScoringRequest, Snapshot
 
 RESPONSES = Responses.from_lists([[70, 71], [80, 81, 82, 83], [90]], 0)
 PROMPTS = [[40, 41, 42], [50], [60, 61]]
@@ -33,13 +34,13 @@ def policies(make_policy, request):
 
 
 @pytest.fixture
-def reading(policies):
+def request(policies):
     def make(temperature=1.0, top_k=0):
         scoring = Scoring(VOCABULARY, temperature, 64)
         with pytest.warns() if any(type(p.lm_head) is Hidden for p in policies.values()) else _nothing():
             scoring.try_heads(policies)
         view = view_of(PROMPTS, RESPONSES, 0)
-        return Reading(
+        return ScoringRequest(
             Rollouts(EXAMPLES, torch.arange(3), RESPONSES, torch.ones(3, dtype=torch.bool)), view, scoring, top_k
         )
 
@@ -88,17 +89,17 @@ def pooled(policies, weights, geometric, temperature):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize(("weights", "geometric"), [(WEIGHTS, False), (EXPONENTS, True)])
-def test_an_ensemble_is_the_pool_of_its_members(policies, reading, make_policy, weights, geometric, temperature):
+def test_an_ensemble_is_the_pool_of_its_members(policies, request, make_policy, weights, geometric, temperature):
     source = Ensemble(policies, weights, geometric)
-    scores = source.scores(make_policy(0), reading(temperature))
+    scores = source.scores(make_policy(0), request(temperature))
     plain, tempered = (pooled(policies, weights, geometric, t) for t in (1.0, temperature))
     assert_scores(scores, plain, tempered)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_by_domain_each_response_is_scored_by_its_own(policies, reading, make_policy, temperature):
+def test_by_domain_each_response_is_scored_by_its_own(policies, request, make_policy, temperature):
     source = ByDomain(policies)
-    scores = source.scores(make_policy(0), reading(temperature, top_k=4))
+    scores = source.scores(make_policy(0), request(temperature, top_k=4))
     owner = [0, 0, 1, 1, 1, 1, 0]  # the domains of the three responses' tokens
     plain, tempered = (
         torch.stack([log_probs(policies[("maths", "code")[number]], t)[n] for n, number in enumerate(owner)])
@@ -107,13 +108,13 @@ def test_by_domain_each_response_is_scored_by_its_own(policies, reading, make_po
     assert_scores(scores, plain, tempered)
 
 
-def test_a_member_without_weights_counts_alike_and_one_alone_is_itself(policies, reading, make_policy):
-    alone = Ensemble({"maths": policies["maths"]}).scores(make_policy(0), reading())
-    of_one = Policy(policies["maths"]).scores(make_policy(0), reading())
+def test_a_member_without_weights_counts_alike_and_one_alone_is_itself(policies, request, make_policy):
+    alone = Ensemble({"maths": policies["maths"]}).scores(make_policy(0), request())
+    of_one = Policy(policies["maths"]).scores(make_policy(0), request())
     torch.testing.assert_close(alone.logp, of_one.logp)
-    alike = Ensemble(policies).scores(make_policy(0), reading())
+    alike = Ensemble(policies).scores(make_policy(0), request())
     third = dict.fromkeys(policies, 1 / 3)
-    torch.testing.assert_close(alike.logp, Ensemble(policies, third).scores(make_policy(0), reading()).logp)
+    torch.testing.assert_close(alike.logp, Ensemble(policies, third).scores(make_policy(0), request()).logp)
 
 
 def test_domains_may_have_other_names_than_members(policies):

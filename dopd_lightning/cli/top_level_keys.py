@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dopd_lightning.cli.values import check_value
+from dopd_lightning.cli.check_types import check_value
 from dopd_lightning.errors import ConfigError, check_choice
 
 _EVERY_STAGE: Mapping[str, Any] = {

@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerBase
 
 from dopd_lightning.data import Example, PromptFormat
 from dopd_lightning.errors import DataError
-from dopd_lightning.scores.responses import Responses
-from dopd_lightning.scores.views import View, view_of
+from dopd_lightning.inputs.response_mask import Responses
+from dopd_lightning.inputs.views import View, view_of
 
 
 class EncodedPrompt(list[int]):

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from dopd_lightning.divergence.dense import divergence
+from dopd_lightning.divergence.formulas import divergence
 from dopd_lightning.divergence.gradients import full_, one_token_, single_sample, top_k_
-from dopd_lightning.divergence.measure import Divergence
+from dopd_lightning.divergence.settings import Divergence
 from dopd_lightning.divergence.target import Chunk, Outcomes, Target
 from dopd_lightning.scores import RowScores
 from dopd_lightning.scores.distribution import at_ids

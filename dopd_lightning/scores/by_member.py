@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from dopd_lightning.inputs.response_mask import Responses
 from dopd_lightning.scores.by_logits import LogitScores
-from dopd_lightning.scores.responses import Responses
 from dopd_lightning.scores.scores import RowScores, Scores
 from dopd_lightning.scores.table import Table
 

@@ -8,16 +8,16 @@ from transformers import PreTrainedModel
 
 from dopd_lightning.policies import evaluating
 from dopd_lightning.rollout import Engine, Sampling, TransformersEngine
-from dopd_lightning.training.readings import Readings
+from dopd_lightning.training.probes import Probes
 
 
-class Writing:
+class ResponseWriter:
     """Generate responses of policies.
 
     Args:
         student: the policy whose responses the engine writes.
         engine: writes the student's responses, with a copy of its weights or the student itself.
-        readings: tests each policy before it first writes.
+        probes: tests each policy before it first writes.
         eos_ids: tokens that end a response.
         pad_id: padding token.
         vocabulary_size: number of real tokens.
@@ -30,13 +30,13 @@ class Writing:
         self,
         student: PreTrainedModel,
         engine: Engine,
-        readings: Readings,
+        probes: Probes,
         *,
         eos_ids: Sequence[int],
         pad_id: int,
         vocabulary_size: int,
     ) -> None:
-        self.student, self.engine, self.readings = student, engine, readings
+        self.student, self.engine, self.probes = student, engine, probes
         self.eos_ids, self.pad_id, self.vocabulary_size = eos_ids, pad_id, vocabulary_size
         self.behind = True
 
@@ -93,4 +93,4 @@ class Writing:
             ConfigError: naming the policy.
         """
         if isinstance(self._engine_of(policy), TransformersEngine):
-            self.readings.try_writing(name, policy)
+            self.probes.try_writing(name, policy)

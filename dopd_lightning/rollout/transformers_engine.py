@@ -11,9 +11,9 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from dopd_lightning.distributed.sharding import gathered
+from dopd_lightning.inputs.padding import padded_left
 from dopd_lightning.rollout.engine import Sampling, Written, up_to_end
 from dopd_lightning.rollout.prefill import prefill
-from dopd_lightning.scores.views import padded_left
 
 
 class TransformersEngine:

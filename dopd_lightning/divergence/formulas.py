@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from dopd_lightning.divergence.measure import Divergence, Kind, Support, Tail, TopKOf
+from dopd_lightning.divergence.settings import Divergence, Kind, Support, Tail, TopKOf
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.scores.distribution import EXCLUDED, at_ids, check_same_shape, floored, log_probs
 

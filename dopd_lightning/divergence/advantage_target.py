@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dopd_lightning.divergence.own_token import OwnToken
+from dopd_lightning.divergence.own_token_target import OwnToken
 
 
 @dataclass(frozen=True, eq=False)

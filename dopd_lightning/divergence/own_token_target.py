@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dopd_lightning.divergence.gradients import one_token_
-from dopd_lightning.divergence.measure import Divergence
+from dopd_lightning.divergence.settings import Divergence
 from dopd_lightning.divergence.target import Chunk, Target
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.scores import RowScores

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dopd_lightning.errors import ConfigError, check_range
 from dopd_lightning.rollout.engine import Sampling
-from dopd_lightning.rollout.rollout import RolloutRequest
+from dopd_lightning.rollout.interface import RolloutRequest
 
 
 @dataclass(frozen=True, kw_only=True)

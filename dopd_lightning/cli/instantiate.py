@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from dopd_lightning.cli.values import check_arguments
+from dopd_lightning.cli.check_types import check_arguments
 from dopd_lightning.errors import ConfigError, DataError
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from dopd_lightning.divergence.source_target import DistributionTarget
 from dopd_lightning.divergence.target import Target
-from dopd_lightning.divergence.toward import DistributionTarget
 from dopd_lightning.errors import ConfigError
 from dopd_lightning.scores import PooledScores, RowScores
 from dopd_lightning.scores.pooling import check_weights, pool

@@ -16,9 +16,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dopd_lightning.distributed.sharding import gathered
 from dopd_lightning.errors import ConfigError
+from dopd_lightning.inputs import Responses, view_of
 from dopd_lightning.policies import evaluating
 from dopd_lightning.rollout import step_logits
-from dopd_lightning.scores import Responses, response_logits, view_of
+from dopd_lightning.scores import response_logits
 
 _TEXT = "A quick test: 12 + 34 = 46, and the colours of the 3 small birds in that old tree are red, green and blue."
 _LENGTHS = (37, 11)
@@ -30,7 +31,7 @@ of float32 products to ten bits.) Of 150 tiny architectures, the correct ones di
 bfloat16; padding that is read as text makes 0.07 and more."""
 
 
-class Readings:
+class Probes:
     """Test policies, each once in each way of reading.
 
     Args:

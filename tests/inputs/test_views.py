@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dopd_lightning.scores import Responses, head_of, response_logits, response_states, view_of
+from dopd_lightning.inputs import Responses, view_of
+from dopd_lightning.scores import head_of, response_logits, response_states
 
 tokens = st.integers(0, 9)
 rows = st.tuples(st.lists(tokens, min_size=1, max_size=6), st.lists(tokens, max_size=5))

@@ -13,7 +13,7 @@ from dopd_lightning.fusion import Data
 from dopd_lightning.policies import load_lora_policy, load_policy
 from dopd_lightning.rollout import DatasetRollout, StudentRollout
 from dopd_lightning.training.module import DOPDModule
-from dopd_lightning.training.readings import Readings
+from dopd_lightning.training.probes import Probes
 
 MAMBA = {"model_type": "mamba", "state_size": 8, "expand": 2}
 GPT2 = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2}
@@ -56,15 +56,15 @@ def make(make_policy, fields):
 
 
 @pytest.fixture
-def readings(tokenizer):
-    return lambda policy: Readings(tokenizer, len(tokenizer), getattr(policy.config, "max_position_embeddings", 512))
+def probes(tokenizer):
+    return lambda policy: Probes(tokenizer, len(tokenizer), getattr(policy.config, "max_position_embeddings", 512))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("fields", RIGHT.values(), ids=RIGHT)
-def test_new_models_that_read_right_pass(make_policy, readings, fields, dtype):
+def test_new_models_that_read_right_pass(make_policy, probes, fields, dtype):
     policy = make(make_policy, fields).to(dtype).train()
-    tried = readings(policy)
+    tried = probes(policy)
     state = torch.get_rng_state()
     tried.try_scoring("student", policy)
     tried.try_writing("student", policy)
@@ -74,19 +74,19 @@ def test_new_models_that_read_right_pass(make_policy, readings, fields, dtype):
 
 @pytest.mark.parametrize("quantization", ["int8", "int4"])
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-def test_quantized_models_pass(make_policy, tmp_path, readings, quantization):
+def test_quantized_models_pass(make_policy, tmp_path, probes, quantization):
     wide = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 32, "num_key_value_heads": 2}
     make_policy(**wide).save_pretrained(tmp_path)  # on some CPUs, int4 takes multiples of 64
     policy = load_policy(tmp_path, quantization=quantization, dtype="bfloat16")
-    tried = readings(policy)
+    tried = probes(policy)
     tried.try_scoring("teacher", policy)
     tried.try_writing("teacher", policy)
 
 
-def test_adapters_pass(models, readings):
+def test_adapters_pass(models, probes):
     policy = load_lora_policy(models / "student", r=2, dropout=0.5).train()
-    readings(policy).try_scoring("student", policy)
-    readings(policy).try_writing("student", policy)
+    probes(policy).try_scoring("student", policy)
+    probes(policy).try_writing("student", policy)
 
 
 PADDING = "student: .* reads padding as text: .* differ by up to [\\d.e-]+ nats"
@@ -103,15 +103,15 @@ PADDING = "student: .* reads padding as text: .* differ by up to [\\d.e-]+ nats"
     ids=["rwkv", "recurrent_gemma", "bart", "bert"],
 )
 @pytest.mark.filterwarnings("ignore:.*is_decoder")
-def test_new_models_that_read_otherwise_are_refused(make_policy, readings, fields, complaint):
+def test_new_models_that_read_otherwise_are_refused(make_policy, probes, fields, complaint):
     policy = make(make_policy, fields)
     with pytest.raises(ConfigError, match=complaint):
-        readings(policy).try_scoring("student", policy)
+        probes(policy).try_scoring("student", policy)
 
 
-def test_a_cached_step_that_is_another_than_a_training_pass(make_policy, readings, monkeypatch):
+def test_a_cached_step_that_is_another_than_a_training_pass(make_policy, probes, monkeypatch):
     policy = make_policy()
-    readings(policy).try_writing("teacher", policy)
+    probes(policy).try_writing("teacher", policy)
     forward = policy.forward
 
     def off_when_cached(input_ids, past_key_values=None, **arguments):
@@ -124,14 +124,14 @@ def test_a_cached_step_that_is_another_than_a_training_pass(make_policy, reading
     with pytest.raises(
         ConfigError, match=r"teacher: Qwen3ForCausalLM writes as another model than it trains as: .*nats"
     ):
-        readings(policy).try_writing("teacher", policy)
+        probes(policy).try_writing("teacher", policy)
 
 
-def test_a_forward_without_the_arguments_that_are_used(make_policy, readings, monkeypatch):
+def test_a_forward_without_the_arguments_that_are_used(make_policy, probes, monkeypatch):
     policy = make_policy()
     monkeypatch.setattr(policy, "forward", lambda input_ids, attention_mask: None)
     with pytest.raises(ConfigError, match=r"reference: Qwen3ForCausalLM cannot be used for scoring, .*position_ids"):
-        readings(policy).try_scoring("reference", policy)
+        probes(policy).try_scoring("reference", policy)
 
 
 @pytest.mark.parametrize("way", ["training_step", "answer"])
