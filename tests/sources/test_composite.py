@@ -34,7 +34,7 @@ def policies(make_policy, request):
 
 
 @pytest.fixture
-def request(policies):
+def asked(policies):
     def make(temperature=1.0, top_k=0):
         scoring = Scoring(VOCABULARY, temperature, 64)
         with pytest.warns() if any(type(p.lm_head) is Hidden for p in policies.values()) else _nothing():
@@ -89,17 +89,17 @@ def pooled(policies, weights, geometric, temperature):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize(("weights", "geometric"), [(WEIGHTS, False), (EXPONENTS, True)])
-def test_an_ensemble_is_the_pool_of_its_members(policies, request, make_policy, weights, geometric, temperature):
+def test_an_ensemble_is_the_pool_of_its_members(policies, asked, make_policy, weights, geometric, temperature):
     source = Ensemble(policies, weights, geometric)
-    scores = source.scores(make_policy(0), request(temperature))
+    scores = source.scores(make_policy(0), asked(temperature))
     plain, tempered = (pooled(policies, weights, geometric, t) for t in (1.0, temperature))
     assert_scores(scores, plain, tempered)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_by_domain_each_response_is_scored_by_its_own(policies, request, make_policy, temperature):
+def test_by_domain_each_response_is_scored_by_its_own(policies, asked, make_policy, temperature):
     source = ByDomain(policies)
-    scores = source.scores(make_policy(0), request(temperature, top_k=4))
+    scores = source.scores(make_policy(0), asked(temperature, top_k=4))
     owner = [0, 0, 1, 1, 1, 1, 0]  # the domains of the three responses' tokens
     plain, tempered = (
         torch.stack([log_probs(policies[("maths", "code")[number]], t)[n] for n, number in enumerate(owner)])
@@ -108,13 +108,13 @@ def test_by_domain_each_response_is_scored_by_its_own(policies, request, make_po
     assert_scores(scores, plain, tempered)
 
 
-def test_a_member_without_weights_counts_alike_and_one_alone_is_itself(policies, request, make_policy):
-    alone = Ensemble({"maths": policies["maths"]}).scores(make_policy(0), request())
-    of_one = Policy(policies["maths"]).scores(make_policy(0), request())
+def test_a_member_without_weights_counts_alike_and_one_alone_is_itself(policies, asked, make_policy):
+    alone = Ensemble({"maths": policies["maths"]}).scores(make_policy(0), asked())
+    of_one = Policy(policies["maths"]).scores(make_policy(0), asked())
     torch.testing.assert_close(alone.logp, of_one.logp)
-    alike = Ensemble(policies).scores(make_policy(0), request())
+    alike = Ensemble(policies).scores(make_policy(0), asked())
     third = dict.fromkeys(policies, 1 / 3)
-    torch.testing.assert_close(alike.logp, Ensemble(policies, third).scores(make_policy(0), request()).logp)
+    torch.testing.assert_close(alike.logp, Ensemble(policies, third).scores(make_policy(0), asked()).logp)
 
 
 def test_domains_may_have_other_names_than_members(policies):
