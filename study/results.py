@@ -23,7 +23,7 @@ _CURVE = "val/accuracy"
 _DOTS = 100  # an inch, for a screen
 _MOST_CURVES = 16  # that can be told apart
 _DIGITS = 4
-_COLOURS = 64
+_COLOURS = 128
 _ACCURACY = ("test/accuracy", "val/accuracy")
 
 
@@ -62,12 +62,21 @@ def _compare(patterns: Sequence[str], experiment: str, head: str, folder: Path) 
             file = folder / f"{experiment}.png"
             figure.save(file, dots=_DOTS)
             with Image.open(file) as drawn:
-                few = drawn.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
-            few.save(file, optimize=True)  # a quarter of the size
+                few = fewer_colours(drawn)
+            few.save(file, optimize=True)
             picture = f"![{_CURVE}]({file.name})\n\n"
     text = f"{head}{picture}{to_markdown(comparison)}"
     (folder / f"{experiment}.md").write_text(text, encoding="utf-8")
     (folder / f"{experiment}.csv").write_text(to_csv(comparison), encoding="utf-8")
+
+
+def fewer_colours(drawn: Image.Image) -> Image.Image:
+    """Return the figure with a palette of `_COLOURS` colours, which makes its file a third of the size.
+
+    The palette covers all colours instead of the frequent ones: by frequency, the bands around the curves take most of
+    it, and curves of two groups get one colour.
+    """
+    return drawn.convert("RGB").quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
 
 
 def _list_tests(jobs: Sequence[Job], experiment: str, head: str, folder: Path) -> None:

@@ -7,10 +7,12 @@ import json
 
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image, ImageColor, ImageDraw
 from rich.console import Console
 
+from dopd_lightning.compare.figures import LIGHT
 from study.plan import DONE, jobs_of
-from study.results import write_results
+from study.results import fewer_colours, write_results
 
 
 @pytest.fixture
@@ -86,3 +88,16 @@ def test_what_is_compared_with_a_sweep_may_be_missing(ran, tmp_path, capsys):
     write_results(["table8"], tmp_path / "docs", Console())
     said = " ".join(capsys.readouterr().out.split())
     assert "table8: runs: 'runs/study/table1/method=dopd,*' leads to no run" in said
+
+
+def test_a_small_palette_keeps_the_colours_of_all_curves():
+    drawn = Image.new("RGB", (200, 256), "white")
+    pen = ImageDraw.Draw(drawn)
+    for row in range(256):  # bands around curves, in many shades
+        pen.line([(0, row), (199, row)], (row, 255 - row // 4, 200))
+    curves = [ImageColor.getrgb(colour) for colour in LIGHT]
+    for place, colour in enumerate(curves):
+        pen.line([(0, 20 * place), (20, 20 * place)], colour)
+    kept = [few for _, few in fewer_colours(drawn).convert("RGB").getcolors()]
+    for colour in curves:
+        assert min(max(abs(a - b) for a, b in zip(colour, each, strict=True)) for each in kept) <= 8
