@@ -120,7 +120,7 @@ def _product(params: dict[str, str]) -> Iterator[list[str]]:
 def composed(experiment: str, settings: Sequence[str] = ()) -> DictConfig:
     """The configuration of an experiment, Hydra's own in ``hydra``."""
     register_resolvers()
-    words = [f"hydra.searchpath=[file://{CONF}]", f"+experiment=study/{experiment}", *settings]
+    words = [f"hydra.searchpath=[{_quoted(f'file://{CONF}')}]", f"+experiment=study/{experiment}", *settings]
     with initialize_config_module("dopd_lightning.conf", version_base="1.3"):
         return compose("config", words, return_hydra_config=True)
 

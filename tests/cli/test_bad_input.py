@@ -182,9 +182,12 @@ def test_an_unknown_choice_or_key_on_the_command_line(monkeypatch, capsys, overr
         ("fusion=null", "fusion: null is not one of confidence, data, dopd"),
         (
             "+experiment=study/table1",
-            "experiment: 'study/table1' is an experiment of the study, whose configurations are no part of the "
-            "package; in a checkout of dopd-lightning, add --config-dir study/conf, or run python -m study table1",
+            "experiment: 'study/table1' is a choice of the study, whose configurations are not in the package; "
+            "in a checkout of dopd-lightning, add --config-dir study/conf, or run python -m study table1",
         ),
+        ("+experiment=quickstart,study/table8", "experiment: 'study/table8' is a choice of the study, whose"),
+        ("+experiment=[study/table8]", "experiment: 'study/table8' is a choice of the study, whose"),
+        ("student=scratch/study_student", "student: 'scratch/study_student' is a choice of the study, whose"),
         ("fusion=3", "fusion: 3 is not one of confidence, data, dopd"),
         ("fusion/method=true", "fusion/method: True is not one of "),
         ("name=../evil", "name: '../evil' must stay below paths.runs"),

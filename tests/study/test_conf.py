@@ -11,11 +11,14 @@ import pytest
 from omegaconf import OmegaConf, open_dict
 
 from dopd_lightning.cli.build import build
+from dopd_lightning.cli.group_choices import check_choices
 from dopd_lightning.cli.instantiate import check_complete
+from dopd_lightning.errors import ConfigError
 from study.plan import CONF, MODELS, composed
 
 FILES = [path.relative_to(CONF).with_suffix("").as_posix() for path in sorted(CONF.rglob("*.yaml"))]
 EXPERIMENTS = [file.rpartition("/")[2] for file in FILES if file.startswith("experiment/")]
+PACKAGES = Path(__file__).parents[2] / "conf"
 TASKS = ("basic_arithmetic", "chain_sum", "gcd")
 BUILT = ("models", "search_validation", "table1", "teacher")
 """One experiment of each shape: others differ in numbers, and in parts that have choices of their own."""
@@ -55,8 +58,22 @@ def test_a_choice_takes_the_place_of_the_packages_own(file):
 
 
 def test_none_of_them_has_the_name_of_one_of_the_packages():
-    packages = Path(__file__).parents[2] / "conf"
-    assert not [file for file in FILES if (packages / f"{file}.yaml").exists()]
+    assert not [file for file in FILES if (PACKAGES / f"{file}.yaml").exists()]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_without_the_folder_its_place_is_named(file):
+    group, _, name = file.partition("/")
+    with pytest.raises(ConfigError, match="add --config-dir study/conf"):
+        check_choices([f"{group}={name}"])
+    check_choices(["--config-dir", str(CONF), f"{group}={name}"])
+
+
+def test_the_packages_own_choices_are_not_taken_for_the_study_s():
+    for path in PACKAGES.rglob("*/*.yaml"):
+        group, _, name = path.relative_to(PACKAGES).with_suffix("").as_posix().partition("/")
+        check_choices([f"{group}={name}"])
+    check_choices(["fusion=glob(*)", "logger=[csv,none]", "name=study/mine", "student.name=study/student"])
 
 
 def test_they_are_found_by_their_folder():
