@@ -1,12 +1,11 @@
-"""The whole study, or parts of it.
+"""Run the whole study, or parts of it.
 
     python -m study                       # everything that has not been run, then study/results/
     python -m study table1 table8         # some experiments
     python -m study --no-runs             # only study/results/, from the runs that there are
     python -m study --results elsewhere   # leaves study/results/ as it is
 
-Runs that ended are not run again, whenever and however often the command is given. A command waits while another one
-runs the experiment that is its next.
+Finished runs are not run again. A command waits for another command that runs the same experiment.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _RUNS = Path("runs/study")
 
 
 def main() -> int:
-    """0, or 1 if a run failed."""
+    """Run the command; return 0, or 1 if a run failed."""
     arguments = _arguments()
     console = Console()
     failed = _run(arguments.experiments, arguments.set, arguments.processes, console) if arguments.runs else []
@@ -56,12 +55,12 @@ def _arguments() -> argparse.Namespace:
 
 
 def _run(experiments: list[str], settings: list[str], processes: int, console: Console) -> list[tuple[Job, str]]:
-    """Run what is not done, with a bar over everything; which jobs failed, and why."""
+    """Run the jobs that are not done, with one progress bar; return those that failed, with their errors."""
     stages = [[job for experiment in stage for job in jobs_of(experiment, settings)] for stage in _stages(experiments)]
     jobs = [job for stage in stages for job in stage]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     failed = []
-    # A run takes the better part of a minute: what remains is estimated from all that were seen in the last hour.
+    # A run takes almost a minute: the remaining time is estimated from all runs of the last hour.
     with Progress(*columns, TimeRemainingColumn(), console=console, speed_estimate_period=3600) as progress:
         bar = progress.add_task("", total=len(jobs), completed=sum(job.done for job in jobs))
         for stage in stages:
@@ -78,7 +77,7 @@ def _run(experiments: list[str], settings: list[str], processes: int, console: C
 
 @contextmanager
 def _alone(jobs: Sequence[Job]) -> Iterator[None]:
-    """Whatever another command is running of these experiments has ended: two would clear each other's folders."""
+    """Hold the locks of the jobs' experiments: two commands with one experiment would clear each other's folders."""
     _RUNS.mkdir(parents=True, exist_ok=True)
     with ExitStack() as locks:
         for experiment in sorted({job.experiment for job in jobs}):
@@ -87,7 +86,7 @@ def _alone(jobs: Sequence[Job]) -> Iterator[None]:
 
 
 def _stages(experiments: list[str]) -> list[list[str]]:
-    """Experiments that can run together; each later one may need what the ones before have made."""
+    """Group experiments that can run together; each group may need the models of the groups before."""
     models = [experiment for experiment in experiments if experiment in MODELS]
     others = [[experiment] for experiment in experiments if experiment not in MODELS]
     return [models, *others] if models else others

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from dopd_lightning.cli.resolvers import register_resolvers
 
 CONF = Path(__file__).parent / "conf"
-"""The study's own configurations, for ``--config-dir``; they are no part of the package."""
+"""The study's own configurations, for ``--config-dir``; they are not in the package."""
 
 MODELS = ("teacher", "teacher_small", "student", "student_small")
 SWEEPS = (
@@ -55,10 +55,10 @@ SWEEPS = (
     "choices_reduction",
     "choices_reference",
 )
-"""Sweeps in the order in which they run, most wanted first; ``student_steps`` is a model, made after the teacher."""
+"""Sweeps in the order in which they run, important ones first; ``student_steps`` is a model, made after the teacher."""
 
 DONE = "done.json"
-"""Written into the folder of a job that came to its end: how long it took, in seconds."""
+"""File in the folder of a job that has finished, with its duration in seconds."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +90,17 @@ class Job:
         return [*config, f"+experiment=study/{self.experiment}", *self.overrides, "hydra.mode=RUN", own]
 
     def clear(self) -> None:
-        """Remove what an attempt that was cut short left behind, unless the next one goes on from it."""
+        """Remove the files of an interrupted attempt, unless the next attempt resumes from them."""
         if self.folder.exists() and not self.goes_on:
             shutil.rmtree(self.folder)
 
 
 def jobs_of(experiment: str, settings: Sequence[str] = ()) -> list[Job]:
-    """All jobs of an experiment, in the order and in the folders that a Hydra multirun of it would have.
+    """Return all jobs of an experiment, in the order and in the folders that a Hydra multirun of it would have.
 
     Args:
         experiment: a file in ``study/conf/experiment/study/``.
-        settings: overrides for all of its jobs, which are no part of their folders' names.
+        settings: overrides for all of its jobs, which are not in the names of their folders.
     """
     config = composed(experiment, settings)
     params = OmegaConf.to_container(config.hydra.sweeper.params) if config.hydra.sweeper.params else {}
@@ -118,7 +118,7 @@ def _product(params: dict[str, str]) -> Iterator[list[str]]:
 
 
 def composed(experiment: str, settings: Sequence[str] = ()) -> DictConfig:
-    """The configuration of an experiment, Hydra's own in ``hydra``."""
+    """Compose the configuration of an experiment, with Hydra's own in ``hydra``."""
     register_resolvers()
     words = [f"hydra.searchpath=[{_quoted(f'file://{CONF}')}]", f"+experiment=study/{experiment}", *settings]
     with initialize_config_module("dopd_lightning.conf", version_base="1.3"):

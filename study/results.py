@@ -1,4 +1,4 @@
-"""Results of the runs so far, as Markdown, CSV and pictures: study/results/."""
+"""Results of the runs so far, as Markdown, CSV and figures: study/results/."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from dopd_lightning.errors import ConfigError
 from study.plan import CONF, DONE, Job, composed, jobs_of
 
 _CURVE = "val/accuracy"
-"""The one figure of a page: each asks what a method, a rule or a setting is worth. Other metrics are in the CSV."""
-_DOTS = 100  # an inch, for a screen
-_MOST_CURVES = 16  # that can be told apart
+"""The one figure of a page, since each page asks how accurate a student is. The tables and the CSV have all metrics."""
+_DOTS = 100  # per inch, for a screen
+_MOST_CURVES = 16  # more cannot be told apart
 _DIGITS = 4
 _COLOURS = 128
 _ACCURACY = ("test/accuracy", "val/accuracy")
 
 
 def write_results(experiments: Sequence[str], folder: Path, console: Console) -> None:
-    """Write ``<experiment>.md``, ``.csv`` and pictures for each sweep of which at least one run is done.
+    """Write ``<experiment>.md``, ``.csv`` and a figure for each sweep that has a finished run.
 
-    Sweeps that train are put side by side as by ``stage=compare`` with their ``runs``; others are a list, in the text
-    with one line for all seeds.
+    Sweeps that train are compared as by ``stage=compare`` with their ``runs``. Sweeps that test are listed: the CSV has
+    a line for each run, the page one for all seeds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for experiment in experiments:
@@ -102,7 +102,7 @@ def _accuracy(job: Job) -> float:
 
 
 def _comment(experiment: str) -> str:
-    """The sentence that the experiment's file opens with."""
+    """Return the comment at the beginning of the experiment's file."""
     text = (CONF / f"experiment/study/{experiment}.yaml").read_text(encoding="utf-8")
     lines = [line[2:] for line in text.splitlines() if line.startswith("# ")]
     return " ".join(line for line in lines if not line.startswith("@package"))

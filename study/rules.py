@@ -1,4 +1,4 @@
-"""Routing rules that were tried instead of the paper's, which calls its own heuristic. They take DOPD's settings."""
+"""Routing rules tried in place of the paper's, which the paper calls heuristic. They take DOPD's settings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dopd_lightning.fusion.routing import Thresholds, advantage_gap, routing
 
 @dataclass(frozen=True, kw_only=True)
 class SoftRouting(DOPD):
-    """Every token belongs to all four regimes, by shares that add up to one.
+    """DOPD in which every token belongs to all four regimes, by shares that sum to one.
 
-    With A the gap and q the probabilities of the token, bars for the means that DOPD compares with, each of its three
-    comparisons becomes a share: ``A / (A + mean A)`` for a large gap, ``q / (q + mean q)`` with ``q = q_T + q_R`` for a
-    likely token, ``q_T / (q_T + q_R)`` for the teacher ahead. A share is one half where DOPD's comparison turns.
+    With A the gap, q_T and q_R the probabilities of the token, and the means of DOPD, each of DOPD's three comparisons
+    becomes a share: ``A / (A + mean A)`` for a large gap, ``q / (q + mean q)`` with ``q = q_T + q_R`` for a
+    likely token, ``q_T / (q_T + q_R)`` for the teacher ahead. A share is one half where DOPD compares equals.
     """
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
@@ -56,7 +56,7 @@ class SoftRouting(DOPD):
 
 @dataclass(frozen=True, kw_only=True)
 class MedianRouting(DOPD):
-    """DOPD whose tokens are compared with medians: half of them have a large gap, however long the tail of gaps is."""
+    """DOPD with medians in place of means: half of the tokens have a large gap, however long the tail of gaps is."""
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
         if statistics.thresholds is None:
@@ -71,7 +71,7 @@ class MedianRouting(DOPD):
 
 @dataclass(frozen=True, kw_only=True)
 class Posterior(Confidence):
-    """A linear pool in which the teacher's weight is the probability that it, of the two sources, wrote the token.
+    """Linear pool in which the teacher's weight is the probability that the teacher, of the two, wrote the token.
 
     ``λ = q_T / (q_T + q_R)``, by Bayes' rule with equal priors.
     """
@@ -91,5 +91,5 @@ class Posterior(Confidence):
 
 
 def _share(values: Tensor, middle: float) -> Tensor:
-    """0 at 0, one half at ``middle``, towards 1 above; one half everywhere if both are 0."""
+    """Return 0 at 0, one half at ``middle``, and towards 1 above; one half where both are 0."""
     return torch.where(values + middle > 0, values / (values + middle), 0.5)

@@ -1,4 +1,4 @@
-"""Runs jobs, each as its command would, in processes that stay: what a run imports is imported once."""
+"""Run jobs, each as its command would, in processes that stay, so that imports are made once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from study.plan import DONE, Job
 
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",  # two runs on two threads each are slower than one after the other
-    # glibc would give every tensor's memory back, and the kernel clear it anew: 40 % of the time of such small models.
+    # glibc returns each tensor's memory, and the kernel clears it again: 40 % of the time of such small models.
     "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
     "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
     "MALLOC_TOP_PAD_": str(2**28),
@@ -23,12 +23,12 @@ _ENVIRONMENT = {
 
 
 def run_all(jobs: Sequence[Job], processes: int, log: Path) -> Iterator[tuple[Job, str | None]]:
-    """Run jobs, at most so many at a time, each on one core.
+    """Run jobs, at most ``processes`` at a time, each on one core.
 
     Args:
         jobs: those to run, the first ones first.
         processes: how many run at a time.
-        log: folder for what they print.
+        log: folder for the output of the processes.
 
     Yields:
         Each job as it ends, and None or what went wrong.

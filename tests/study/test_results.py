@@ -41,7 +41,7 @@ def test_a_sweep_that_trains_is_compared(ran, tmp_path):
         ran(job, accuracy=0.5 if "method=dopd" in job.overrides else 0.25)
     write_results(["table1"], tmp_path / "docs", Console())
     text = (tmp_path / "docs/table1.md").read_text()
-    assert text.startswith("# table1\n\nThe shape of Table 1")
+    assert text.startswith("# table1\n\nTable 1: every method")
     assert "`python -m study table1`: 10 of 60 runs, 15 minutes of one core." in text
     assert "method=dopd" in text
     assert "![val/accuracy](table1.png)" in text
