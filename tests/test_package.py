@@ -74,7 +74,7 @@ def test_the_wheel_has_the_code_the_configuration_the_types_and_the_policies(whe
     assert {f"dopd_lightning/hints/templates/{name}" for name in templates} <= names
     assets = {path.relative_to(ASSETS).as_posix() for path in ASSETS.rglob("*") if path.is_file()}
     assert {f"dopd_lightning/assets/{path}" for path in assets if "__pycache__" not in path} <= names
-    assert not {name for name in names if name.startswith(("conf/", "callbacks/", "tests/"))}
+    assert not {name for name in names if name.startswith(("conf/", "callbacks/", "tests/")) or "study" in name}
 
 
 def test_the_policies_are_safetensors_with_tokenizer_and_chat_template_and_at_most_12_megabytes():
