@@ -1,4 +1,4 @@
-"""``python -m dopd_lightning``."""
+"""Entry point of ``python -m dopd_lightning``."""
 
 from dopd_lightning.cli.main import main
 

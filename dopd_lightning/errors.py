@@ -1,4 +1,4 @@
-"""Errors that users can act on: each names the place, the value found and what would be right."""
+"""Errors that users can act on. Each message names the place, the value found and what would be right."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ Choice = TypeVar("Choice", bound=str)
 
 
 class ConfigError(ValueError):
-    """A setting that cannot work. The message names the setting, the value found and what would be right."""
+    """An invalid setting. The message names the setting, the value found and what would be right."""
 
 
 class DataError(ValueError):
-    """Data that cannot be used. The message names the file, the line (or row) and what would be right."""
+    """Invalid data. The message names the file, the line (or row) and what would be right."""
 
 
 class EngineError(RuntimeError):
-    """A rollout engine that fails while it runs. The message names the engine, what it did and what may help."""
+    """A failure of a rollout engine or a chat model during a run. The message names it, the failure and a remedy."""
 
 
 class WriteError(OSError):
-    """A file that cannot be written. The message names the file, the reason and what may help."""
+    """A failed write. The message names the file, the reason and a remedy."""
 
 
 def missing_extra(needs: str, extra: str, instead: str = "") -> ConfigError:
-    """The error for an optional package that is not installed, with the command that installs it.
+    """Return the error for an optional package that is not installed, with the command that installs it.
 
     Args:
-        needs: the setting, and the package that it needs, such as ``"student: adapters need peft"``.
+        needs: the setting and the package that it needs, such as ``"student: adapters need peft"``.
         extra: the name of the extra in ``pyproject.toml``.
-        instead: another way out, such as ``"or language=any"``.
+        instead: a setting that works without the package, such as ``"or language=any"``.
+
+    Example:
+        >>> str(missing_extra("student: adapters need peft", "lora"))[:52]
+        'student: adapters need peft, which is not installed;'
     """
     command = f"pip install '.[{extra}]' in a checkout of dopd-lightning installs it"
     return ConfigError(f"{needs}, which is not installed; {', '.join(filter(None, (command, instead)))}")
@@ -44,6 +48,10 @@ def check_choice(setting: str, value: Choice, choices: Collection[str]) -> Choic
 
     Raises:
         ConfigError: otherwise, listing the choices.
+
+    Example:
+        >>> check_choice("reduction", "token", ("rollout", "token"))
+        'token'
     """
     if value not in choices:
         raise ConfigError(f"{setting}: {value!r} is not one of {', '.join(sorted(choices))}")
@@ -63,6 +71,12 @@ def check_range(
 
     Raises:
         ConfigError: otherwise, stating the range.
+
+    Example:
+        >>> check_range("top_p", 1.5, above=0, at_most=1)
+        Traceback (most recent call last):
+            ...
+        dopd_lightning.errors.ConfigError: top_p: 1.5 must be above 0 and at most 1
     """
     bounds = [
         (words, holds, bound)

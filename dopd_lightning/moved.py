@@ -1,4 +1,4 @@
-"""Names of earlier versions: of modules and classes in imports and ``_target_``s, and of weights in checkpoints."""
+"""Names of earlier versions and their replacements: modules, classes, ``_target_``s and weights in checkpoints."""
 
 from __future__ import annotations
 
@@ -22,20 +22,25 @@ MOVED = {
     "processes": "distributed.processes",
     "sharding": "distributed.sharding",
 }
-"""Present places of modules by their earlier names, as far as a page, a configuration or an example showed them."""
+"""Current module by its earlier name, for modules that the docs, a configuration or an example named."""
 
 NAMES = {"policies.Reference": "sources.reference_of_kind"}
-"""Present places of classes and functions by their earlier ones."""
+"""Current place of a class or function by its earlier place."""
 
 TARGETS = {"dopd_lightning.policies.base_of": "dopd_lightning.sources.Base"}
-"""Replacements of a ``_target_`` whose object is another now."""
+"""Current ``_target_`` by its earlier one, where another object replaces the earlier one."""
 
 WEIGHTS = {"reference.": "sources.reference."}
-"""Beginnings of names in a module's state dict, now, by what they were."""
+"""Current prefix of names in a module's state dict by the earlier prefix."""
 
 
 def current_names(state_dict: Mapping[str, T]) -> dict[str, T]:
-    """The state dict of an earlier version, or of this one, with the names of this one."""
+    """Rename the entries of an earlier version's state dict; current names stay.
+
+    Example:
+        >>> current_names({"student.weight": 1, "reference.weight": 2})
+        {'student.weight': 1, 'sources.reference.weight': 2}
+    """
     return {_current(name): value for name, value in state_dict.items()}
 
 
@@ -47,10 +52,10 @@ def _current(name: str) -> str:
 
 
 def moved_name(package: str, name: str) -> Any:
-    """The object that ``package`` had under ``name`` before, for its ``__getattr__``.
+    """Return the object that was ``name`` in ``package`` in an earlier version, for the package's ``__getattr__``.
 
     Raises:
-        AttributeError: if it had none.
+        AttributeError: if no earlier version had such a name.
     """
     place = NAMES.get(f"{package.partition('.')[2]}.{name}")
     if place is None:
@@ -72,5 +77,5 @@ class _Moved(MetaPathFinder, Loader):
 
 
 def find_moved() -> None:
-    """Have imports find modules under their names before, too."""
+    """Make imports find modules under their earlier names as well."""
     sys.meta_path.append(_Moved())
