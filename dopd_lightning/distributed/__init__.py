@@ -1,1 +1,1 @@
-"""Many processes as one: collectives, sharded weights, random states."""
+"""Collectives, sharded weights and random states of runs with several processes."""

@@ -1,6 +1,7 @@
 """Collectives over all ranks; each is the identity in a single process.
 
-Every process has to call each of them, at the same place: one that has nothing to add too, or the others wait.
+All ranks have to call the same collectives in the same order, even a rank that has nothing to contribute: otherwise the
+others wait forever.
 """
 
 from __future__ import annotations
@@ -24,26 +25,26 @@ def number_of_processes() -> int:
 
 
 def process_number() -> int:
-    """Return the rank of this one."""
+    """Return the rank of this process."""
     return torch.distributed.get_rank() if _several() else 0
 
 
 def summed(values: Tensor) -> Tensor:
-    """The sum over processes, of tensors of one shape; in place."""
+    """Sum a tensor over all ranks, in place. Its shape is the same on all ranks."""
     if _several():
         torch.distributed.all_reduce(values)
     return values
 
 
 def average_(tensors: Iterable[Tensor]) -> None:
-    """Put in place of each floating-point tensor, of one shape in all processes, its mean over them."""
+    """Average each floating-point tensor over all ranks, in place. Shapes are the same on all ranks."""
     for tensor in tensors:
         if tensor.is_floating_point() and _several():
             summed(tensor).div_(number_of_processes())
 
 
 def gathered_objects(value: T) -> list[T]:
-    """Each process's, in the order of their ranks."""
+    """Return the values of all ranks, in the order of the ranks."""
     if not _several():
         return [value]
     values: list[T] = [value] * number_of_processes()
@@ -61,7 +62,7 @@ def first_process(value: T) -> T:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Suspend collectives: inside, this process acts as if it were the only one. Others need not enter."""
+    """Make collectives the identity in this process inside the block. Other processes need not enter it."""
     before = _alone.set(True)
     try:
         yield
@@ -71,11 +72,12 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def failing_together(kinds: tuple[type[Exception], ...], device: torch.device) -> Iterator[None]:
-    """Raise an error of one process in all of them, at the end of the block, instead of leaving the others waiting.
+    """Raise an error of one rank on all ranks at the end of the block, so that the others do not wait forever.
 
     Args:
-        kinds: errors that leave no collective of the block half done; others are raised where they are.
-        device: where collectives take their tensors from.
+        kinds: errors that are raised before or after, never between, the collectives of the block. Other errors are
+            raised at once, on their rank alone.
+        device: device of the tensors that collectives exchange.
     """
     error: Exception | None = None
     try:

@@ -1,4 +1,4 @@
-"""The state of everything in a process that draws random numbers."""
+"""Random states of torch, numpy and Python in one process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Draw from now on what would have been drawn after :func:`random_state` returned ``state``."""
+    """Restore the random states that :func:`random_state` returned."""
     torch.set_rng_state(state["torch"])
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))

@@ -1,8 +1,8 @@
-"""Policies whose weights are spread over processes: FSDP2 (``fully_shard``), by decoder layer.
+"""Policies sharded over processes by FSDP2 (``fully_shard``), one decoder layer at a time.
 
-Between a policy's steps every process holds its share of each weight; a layer is gathered just before it computes, and
-let go again. Whatever reads weights without calling the policy (the loss reads output heads), or calls it many times
-in a row (generation), asks for them gathered first.
+Each process holds its shard of every weight. The weights of a layer are gathered just before the layer computes, and
+released afterwards. Code that reads weights without calling the policy (the loss reads output heads), or that calls the
+policy many times in a row (generation), first gathers them with :func:`gathered`.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 
 _gathered: WeakSet[nn.Module] = WeakSet()
-"""The policies that are gathered now."""
+"""Policies that are inside :func:`gathered` now."""
 
 
 class FullyShardedStrategy(ModelParallelStrategy):
-    """FSDP2 over all processes, which each read batches of their own.
+    """FSDP2 over all processes; each process reads its own batches.
 
-    (Lightning's own default shards over no process of a node: it keeps those for tensor parallelism.)
+    (Lightning's default strategy shards only between nodes; it uses the processes of a node for tensor parallelism.)
 
-    Checkpoints are single files with whole tensors, the same as of every other strategy: a run goes on with another
-    strategy, or on another number of processes.
+    Checkpoints are single files with whole tensors, as with every other strategy, so that a run can resume with another
+    strategy or another number of processes.
     """
 
     def __init__(self) -> None:
         super().__init__(save_distributed_checkpoint=False)
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Load as Lightning does, and weights that an earlier version saved under other names."""
+        """Load a checkpoint as Lightning does; also load weights that an earlier version saved under other names."""
         checkpoint = super().load_checkpoint(checkpoint_path, weights_only)
         path = self.broadcast(checkpoint_path)
         saved = torch.load(path, mmap=True, map_location="cpu", weights_only=True)["state_dict"]
@@ -59,32 +59,32 @@ class FullyShardedStrategy(ModelParallelStrategy):
 
 
 def shard(policy: nn.Module, mesh: DeviceMesh) -> None:
-    """Spread the weights of a policy over the processes of ``mesh``, in place.
+    """Shard the weights of a policy over the processes of ``mesh``, in place.
 
     Args:
-        policy: a transformers model, whole, on each process.
-        mesh: of one dimension.
+        policy: a transformers model, with whole weights on each process.
+        mesh: one-dimensional device mesh.
 
     Raises:
-        ConfigError: if transformers does not say what the model's decoder layers are, or a layer mixes dtypes.
+        ConfigError: if transformers does not name the model's decoder layers, or the weights have more than one dtype.
     """
     names = set(getattr(policy, "_no_split_modules", None) or ())
     layers = [module for module in policy.modules() if type(module).__name__ in names]
     if not layers:
         raise ConfigError(
-            f"trainer.strategy: {type(policy).__name__} does not name its decoder layers, by which FSDP2 would shard "
-            "it; use strategy=ddp"
+            f"trainer.strategy: {type(policy).__name__} does not name its decoder layers, and FSDP2 shards by layer; "
+            "use strategy=ddp"
         )
     dtypes = {weight.dtype for weight in policy.parameters()}
     if len(dtypes) > 1:
         found = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
         raise ConfigError(
-            f"trainer.strategy: FSDP2 shards weights of one dtype, and {type(policy).__name__} has {found}; give its "
-            "parts one dtype, or use strategy=ddp"
+            f"trainer.strategy: FSDP2 needs weights of one dtype, and {type(policy).__name__} has {found}; load all "
+            "weights in one dtype, or use strategy=ddp"
         )
     for layer in layers:
         fully_shard(layer, mesh=mesh)
-    # Its own weights, embedding and head, stay from its forward pass until backward: the loss reads the head.
+    # Embedding and head stay gathered from the forward to the backward pass: the loss reads the head.
     fully_shard(policy, mesh=mesh, reshard_after_forward=False)
 
 
@@ -95,10 +95,10 @@ def is_sharded(policy: nn.Module) -> bool:
 
 @contextmanager
 def gathered(policy: nn.Module) -> Iterator[None]:
-    """Keep a sharded policy's weights gathered on every process, over all calls inside the block.
+    """Keep a sharded policy's weights gathered on every process inside the block.
 
-    All processes have to enter. They may then call the policy at different times, or not at all. Inside itself, and for
-    a policy that is not sharded, it does nothing.
+    All processes have to enter the block. Inside, they may call the policy at different times, or not at all. A block
+    nested in another one for the same policy does nothing, and neither does a block for a policy that is not sharded.
     """
     shards = [module for module in policy.modules() if isinstance(module, FSDPModule) and policy not in _gathered]
     if not shards:
@@ -118,13 +118,16 @@ def gathered(policy: nn.Module) -> Iterator[None]:
 
 
 def whole_weights(policy: nn.Module) -> dict[str, Any]:
-    """The policy's state dict with whole tensors, in the first process; all have to call it. In others it is empty."""
+    """Return the policy's state dict with whole tensors; all processes have to call it.
+
+    The state dict of a sharded policy is on the CPU on rank 0, and empty on the other ranks.
+    """
     if not is_sharded(policy):
         return policy.state_dict()
     return get_model_state_dict(policy, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
 def let_go(policy: nn.Module) -> None:
-    """Have only this process's share of what a forward pass without gradient left gathered (embedding and head)."""
+    """Release the weights (embedding and head) that a forward pass without gradient has left gathered."""
     if isinstance(policy, FSDPModule):
         policy.reshard()
