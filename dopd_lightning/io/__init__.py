@@ -1,1 +1,1 @@
-"""Files written whole or not at all, and answers over HTTP."""
+"""Atomic file writes, nested mappings by dotted keys, and HTTP responses of limited size."""

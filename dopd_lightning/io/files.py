@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and a sentence for each that cannot be written."""
+"""Atomic writes of files and folders, and a one-sentence error for each failed write."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ ADVICE = "make room, or choose another folder"
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str], what: str, advice: str = ADVICE) -> Iterator[Path]:
-    """Give the block a path to write a file at, and move that file to ``path`` once all of it is on the disk.
+    """Yield a temporary path to write a file at, and move the file to ``path`` once all of it is on the disk.
 
-    A process killed at any moment leaves what was there before, or the new file.
+    A process killed at any moment leaves either the earlier file or the new one.
 
     Args:
-        path: of the file; its folder is made.
-        what: it is, for the error, such as ``the checkpoint``.
-        advice: how to go on after the error.
+        path: final path of the file; missing folders are created.
+        what: name of the content in the error, such as ``the checkpoint``.
+        advice: remedy at the end of the error.
 
     Raises:
-        WriteError: if the disk is full, the folder cannot be written to, and the like. What was at ``path`` still is.
+        WriteError: if writing fails, such as on a full disk or without permission. The earlier file stays.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
@@ -40,15 +40,15 @@ def written_whole(path: str | os.PathLike[str], what: str, advice: str = ADVICE)
             part.replace(path)
             _sync(path.parent)
         finally:
-            with suppress(OSError):  # where there is no such folder, there is nothing to clear away
+            with suppress(OSError):  # nothing to remove where the folder does not exist
                 part.unlink()
 
 
 @contextmanager
 def written_whole_folder(folder: str | os.PathLike[str], what: str, advice: str = ADVICE) -> Iterator[Path]:
-    """Give the block a folder to write files in, and move them to ``folder`` once all are on the disk.
+    """Yield a temporary folder to write files in, and move the files to ``folder`` once all are on the disk.
 
-    What is in ``folder`` by other names stays. Arguments and errors are those of :func:`written_whole`.
+    Files in ``folder`` with other names stay. Arguments and errors are those of :func:`written_whole`.
     """
     folder = Path(folder).absolute()
     part = folder.with_name(f".{folder.name}.part")
@@ -69,44 +69,44 @@ def written_whole_folder(folder: str | os.PathLike[str], what: str, advice: str 
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes, what: str) -> None:
-    """Write a file, a text in UTF-8; see :func:`written_whole`."""
+    """Write a file atomically, text as UTF-8; see :func:`written_whole`."""
     with written_whole(path, what) as part:
         part.write_bytes(content if isinstance(content, bytes) else in_utf8(content))
 
 
 def json_line(value: Any) -> bytes:
-    """Spell a value as one line of a JSON Lines file."""
+    """Encode a value as one line of a JSON Lines file."""
     return in_utf8(f"{json.dumps(value, ensure_ascii=False)}\n")
 
 
 def in_utf8(text: str) -> bytes:
-    """Encode any text; half a surrogate pair, which has no UTF-8, as JSON spells it."""
+    """Encode a text as UTF-8; lone surrogates, which UTF-8 cannot encode, become JSON escapes (``\\ud83d``)."""
     return text.encode(errors="backslashreplace")
 
 
 @contextmanager
 def says_what_fails(path: str | os.PathLike[str], what: str, advice: str = ADVICE) -> Iterator[None]:
-    """Turn what the disk says inside, also by way of torch or safetensors, into a sentence.
+    """Turn an error of a failed write inside the block, also one of torch or safetensors, into a WriteError.
 
     Raises:
-        WriteError: naming ``what`` it was, where to, and why not.
+        WriteError: naming ``what`` was written, the path and the reason.
     """
     try:
         yield
     except WriteError:
         raise
     except Exception as error:
-        why = _said_by_the_disk(error)
+        why = _reason_of_failed_write(error)
         if why is None:
             raise
         raise WriteError(f"{what} {os.fspath(path)!r} could not be written: {why}; {advice}") from error
 
 
-def _said_by_the_disk(error: Exception) -> str | None:
+def _reason_of_failed_write(error: Exception) -> str | None:
     """Return the reason of a failed write, or None for an error of another kind."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    if isinstance(error.__context__, OSError):  # torch's writer raises an error of its own behind the disk's
+    if isinstance(error.__context__, OSError):  # torch's writer raises its own error while handling the OSError
         return error.__context__.strerror or str(error.__context__)
     # safetensors and tokenizers are written in Rust: "… I/O error: No space left on device (os error 28)"
     told = re.search(r"([^:]+) \(os error \d+\)", str(error))
@@ -114,7 +114,7 @@ def _said_by_the_disk(error: Exception) -> str | None:
 
 
 def _sync(path: Path) -> None:
-    """Flush the system's buffers of a file or folder to the disk."""
+    """Flush the buffers of a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def flat(node: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested mappings with their dotted keys; an empty mapping is a value.
+    """Yield dotted keys and values of nested mappings; an empty mapping counts as a value.
 
     Example:
         >>> dict(flat({"a": {"b": 1, "c": {}}, "d": 2}))

@@ -1,4 +1,7 @@
-"""HTTP answers that end: read within a deadline, from the connection to the last byte, and up to a size."""
+"""HTTP responses that are read to the end, up to a size limit and within a deadline.
+
+They are called answers here: a response is the text of a policy.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,15 @@ if TYPE_CHECKING:
     import httpx
 
 LARGEST = 16 * 2**20
-"""Bytes of an answer, where nothing is known of it."""
+"""Default limit on the size of an answer, in bytes."""
 
 
 class AnswerTooLarge(Exception):
-    """A server sent more than was to be read."""
+    """A server's answer is larger than the limit."""
 
 
 class Answer(NamedTuple):
-    """A server's whole answer."""
+    """A server's complete answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -26,14 +29,14 @@ class Answer(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The body, read as UTF-8."""
+        """Body, decoded as UTF-8."""
         return self.body.decode(errors="replace")
 
     def json(self) -> Any:
         """Parse the body.
 
         Raises:
-            ValueError: if it is no JSON.
+            ValueError: if it is not JSON.
         """
         try:
             return json.loads(self.body)
@@ -44,13 +47,13 @@ class Answer(NamedTuple):
 async def read_answer(
     client: httpx.AsyncClient, method: str, path: str, *, content: bytes | None = None, largest: int = LARGEST
 ) -> Answer:
-    """Send a request and read the answer to its end.
+    """Send a request and read the whole answer.
 
-    The caller sets the deadline with ``asyncio.timeout``: httpx's own limits are on silences, and a server that sends
-    a byte now and then never falls silent.
+    The caller sets the deadline with ``asyncio.timeout``. httpx's own timeouts limit only the time between two
+    pieces of the answer, and a server that sends a byte now and then never exceeds them.
 
     Raises:
-        AnswerTooLarge: once the body has more bytes than ``largest``.
+        AnswerTooLarge: if the body has more than ``largest`` bytes.
         httpx.RequestError: if the server cannot be reached, or the connection fails.
     """
     body = bytearray()
@@ -58,11 +61,16 @@ async def read_answer(
         async for piece in response.aiter_bytes():
             body += piece
             if len(body) > largest:
-                raise AnswerTooLarge(f"the answer is above {largest:,} bytes")
+                raise AnswerTooLarge(f"the answer is larger than {largest:,} bytes")
     return Answer(response.status_code, response.headers, bytes(body))
 
 
 def in_one_line(text: str, limit: int = 300) -> str:
-    """Shorten a text, such as a page of HTML, to one line of at most so many characters."""
+    """Shorten a text, such as an HTML page, to one line of at most ``limit`` characters (plus ``…`` if it is cut).
+
+    Example:
+        >>> in_one_line("<h1>\\n  Not found</h1>", limit=9)
+        '<h1> Not …'
+    """
     text = " ".join(text.split())
     return text if len(text) <= limit else f"{text[:limit]}…"

@@ -102,7 +102,7 @@ def test_an_endless_answer_is_not_read_to_its_end(serve):
     url = serve(endless)
     tracemalloc.start()
     try:
-        with pytest.raises(EngineError, match=r"/v1/models: the answer is above 16,777,216 bytes"):
+        with pytest.raises(EngineError, match=r"/v1/models: the answer is larger than 16,777,216 bytes"):
             asked(url, timeout=60)
         assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
     finally:
@@ -130,7 +130,7 @@ def test_what_is_no_answer_is_a_sentence_in_one_line(answer, sentence, serve):
 def test_many_are_asked_side_by_side_and_the_first_failure_ends_the_others(serve):
     with json_client(serve(whole("200 OK", b"[1]")), 5) as ask:
         assert ask.all("POST", "/x", range(20), largest=100) == [[1]] * 20
-        with pytest.raises(EngineError, match="the answer is above 2 bytes"):
+        with pytest.raises(EngineError, match="the answer is larger than 2 bytes"):
             ask.all("POST", "/x", range(20), largest=2)
 
 
@@ -144,7 +144,7 @@ def test_it_works_where_an_event_loop_runs_already(serve):
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"), [(headers_in_drops, r"none within timeout=0\.5 s"), (endless, "the answer is above")]
+    ("answer", "reason"), [(headers_in_drops, r"none within timeout=0\.5 s"), (endless, "the answer is larger than")]
 )
 def test_a_writers_server_too_is_asked_with_a_deadline(answer, reason, serve):
     timeout = 0.5 if answer is headers_in_drops else 60
