@@ -1,4 +1,4 @@
-"""Fusion rules: from what is known about each response token to what it is supervised by."""
+"""Fusion rules: compute the loss terms of each response token from its statistics."""
 
 from dopd_lightning.fusion.advantage import advantages
 from dopd_lightning.fusion.confidence import Confidence

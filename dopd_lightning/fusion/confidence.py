@@ -1,4 +1,4 @@
-"""Mixture that trusts the surer source."""
+"""Linear pool of sources, weighted by their confidence."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ from dopd_lightning.fusion.uniform import UniformDivergence
 
 @dataclass(frozen=True, kw_only=True)
 class Confidence(UniformDivergence):
-    """`Mixture` with weights per token from the sources' entropies (ours).
+    """Pull every token toward a linear pool of sources, weighted per token by their entropies (ours).
 
-    ``w_i = exp(-H_i) / Σ exp(-H_j)``: each source counts by the inverse of its perplexity.
+    ``w_i = exp(-H_i) / Σ exp(-H_j)``, with H_i the entropy of source i in nats. The weight is proportional to the
+    inverse of the source's perplexity.
 
     Attributes:
-        sources: names, at least one.
+        sources: names of the sources, at least one.
 
     Raises:
         ConfigError: for a field out of range, or no source.
 
     Example:
-        >>> sorted(Confidence(sources=["maths", "code"]).needs)
-        ['code', 'maths']
+        >>> student, unsure, sure = torch.zeros(1, 1, 2), torch.zeros(1, 1, 2), torch.tensor([[[50.0, 0.0]]])
+        >>> ids, mask = torch.tensor([[0]]), torch.tensor([[True]])
+        >>> statistics = TokenStatistics.from_logits(student, {"teacher": unsure, "reference": sure}, ids, mask)
+        >>> Confidence()(statistics).terms[0].target.weights  # perplexities 2 and 1
+        {'teacher': tensor([[0.3333]]), 'reference': tensor([[0.6667]])}
     """
 
     sources: Sequence[str] = ("teacher", "reference")
@@ -38,7 +42,7 @@ class Confidence(UniformDivergence):
         if isinstance(self.sources, str) or not self.sources:
             raise ConfigError(f"sources: {self.sources!r} must be a list of names, such as [teacher, reference]")
         if len({*self.sources}) < len(self.sources):
-            raise ConfigError(f"sources: {list(self.sources)} names one twice; name each once")
+            raise ConfigError(f"sources: {list(self.sources)} names a source twice; name each one once")
 
     @property
     def needs(self) -> frozenset[str]:

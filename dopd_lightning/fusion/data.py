@@ -1,4 +1,4 @@
-"""The response itself as the target."""
+"""Cross-entropy to the response's own tokens."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from dopd_lightning.fusion.statistics import TokenStatistics
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Every token is drawn to the response's own token, ``-log student(y)``.
+    """Minimise the cross-entropy ``-log student(y)`` of the response's own tokens y.
 
-    Supervised fine-tuning on dataset completions, and sequence-level distillation on the teacher's rollouts (Kim &
-    Rush, 2016). No source takes part.
+    This is supervised fine-tuning on dataset completions, and sequence-level distillation on the teacher's rollouts
+    (Kim & Rush, 2016). The rule uses no source.
 
     Example:
-        >>> Data().pairs[0].divergence.kind, Data().needs
-        ('forward_kl', frozenset())
+        >>> import torch
+        >>> from dopd_lightning.divergence import token_losses
+        >>> student, ids, mask = torch.tensor([[[0.25, 0.75]]]).log(), torch.tensor([[1]]), torch.tensor([[True]])
+        >>> terms = Data()(TokenStatistics.from_logits(student, {}, ids, mask)).terms
+        >>> token_losses(student, {}, ids, terms)  # -log 0.75
+        tensor([[0.2877]])
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()

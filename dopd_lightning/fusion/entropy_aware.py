@@ -1,4 +1,4 @@
-"""Reverse KL, and forward KL where the source is unsure."""
+"""Reverse KL, plus forward KL where the source's entropy is high."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dopd_lightning.fusion.statistics import TokenStatistics
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyAware:
-    """Reverse KL to one source at every token, and forward KL on top where its entropy is high.
+    """Minimise the reverse KL to one source, plus the forward KL where the source's entropy is high.
 
-    Reverse KL alone seeks one mode, and so loses the alternatives where the source has several (EOPD, arXiv
-    2603.07079).
+    Reverse KL alone concentrates on one mode, so the student loses alternatives where the source has several (EOPD,
+    arXiv 2603.07079).
 
     Attributes:
-        source: its name.
-        threshold: its entropy, in nats, above which forward KL is added (the default is ours).
+        source: name of the source.
+        threshold: entropy of the source, in nats, above which forward KL is added (the default is ours).
         forward_weight: weight of the forward KL, at least 0.
         support, top_k, top_k_of, tail: of both divergences, as in `Divergence`.
 
@@ -28,8 +28,12 @@ class EntropyAware:
         ConfigError: for a field out of range.
 
     Example:
-        >>> [pair.divergence.kind for pair in EntropyAware().pairs]
-        ['reverse_kl', 'forward_kl']
+        >>> import torch
+        >>> teacher = torch.tensor([[[0.4, 0.3, 0.3], [0.98, 0.01, 0.01]]]).log()  # entropies 1.09 and 0.11 nats
+        >>> ids, mask = torch.tensor([[0, 0]]), torch.ones(1, 2)
+        >>> statistics = TokenStatistics.from_logits(torch.zeros(1, 2, 3), {"teacher": teacher}, ids, mask)
+        >>> {term.name: term.weight.tolist() for term in EntropyAware(threshold=0.8)(statistics).terms}
+        {'reverse': [[1.0, 1.0]], 'forward': [[1.0, 0.0]]}
     """
 
     source: str = "teacher"

@@ -1,4 +1,4 @@
-"""One source, on the most informative tokens."""
+"""One source, at the most informative tokens."""
 
 from __future__ import annotations
 
@@ -17,22 +17,27 @@ from dopd_lightning.fusion.uniform import UniformDivergence
 
 @dataclass(frozen=True, kw_only=True)
 class Importance(UniformDivergence):
-    """One source, at the tokens that teach most (TIP, arXiv 2604.14084).
+    """Pull only the most informative tokens toward one source (TIP, arXiv 2604.14084).
 
-    A token teaches where the student is unsure, or sure and far from the source. With h the student's entropy and d
-    its reverse KL to the source, each scaled to [0, 1] over the batch's response tokens (ours), the score is their
-    Soft-OR, ``h + d - h d``.
+    A token is informative if the student is unsure, or if it is sure but far from the source. The score is the Soft-OR
+    ``h + d - h d``, with h the student's entropy and d its reverse KL to the source, each scaled to [0, 1] over the
+    batch's response tokens (the scaling is ours).
 
     Attributes:
-        source: its name.
-        keep: share of the batch's response tokens to train on, above 0 and at most 1, rounded up to a whole token.
+        source: name of the source.
+        keep: share of the batch's response tokens to train on, above 0 and at most 1; their number is rounded up.
 
     Raises:
         ConfigError: for a field out of range.
 
     Example:
-        >>> sorted(Importance(keep=0.2).needs)
-        ['teacher']
+        >>> import torch
+        >>> student = torch.tensor([[[0.5, 0.5], [0.9, 0.1], [0.9, 0.1]]]).log()  # unsure, sure, sure
+        >>> teacher = torch.tensor([[[0.5, 0.5], [0.1, 0.9], [0.9, 0.1]]]).log()  # the student is wrong at token 1
+        >>> ids, mask = torch.zeros(1, 3).long(), torch.ones(1, 3)
+        >>> statistics = TokenStatistics.from_logits(student, {"teacher": teacher}, ids, mask)
+        >>> Importance(keep=0.6)(statistics).terms[0].weight  # the scores are 1, 1 and 0
+        tensor([[1., 1., 0.]])
     """
 
     source: str = "teacher"

@@ -16,18 +16,23 @@ from dopd_lightning.scores.pooling import check_weights
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture(UniformDivergence):
-    """Every token is drawn to ``λ teacher + (1 - λ) reference``, the linear opinion pool, or to one of other sources.
+    """Pull every token toward a linear pool, ``λ teacher + (1 - λ) reference``, or one of other sources.
 
     Attributes:
         teacher_weight: λ, from 0 to 1.
-        weights: by source, any number of them, instead of λ: at least 0, with a sum of 1.
+        weights: weight of each source, for any number of sources, instead of λ: at least 0, with a sum of 1.
 
     Raises:
         ConfigError: for a field out of range.
 
     Example:
-        >>> Mixture(weights={"teacher": 0.5, "maths": 0.5}).pairs[0].target.weights
-        {'teacher': 0.5, 'maths': 0.5}
+        >>> import torch
+        >>> target = Mixture(teacher_weight=0.75).pool
+        >>> target.weights
+        {'teacher': 0.75, 'reference': 0.25}
+        >>> sources = {"teacher": torch.tensor([[0.8, 0.2]]).log(), "reference": torch.tensor([[0.4, 0.6]]).log()}
+        >>> target.logits(sources).softmax(-1)  # 0.75 * 0.8 + 0.25 * 0.4, and the rest
+        tensor([[0.7000, 0.3000]])
     """
 
     teacher_weight: float = 0.5
@@ -43,7 +48,7 @@ class Mixture(UniformDivergence):
 
     @property
     def pool(self) -> Pool:
-        """The target."""
+        """Pool of sources that is the target."""
         of_two = {"teacher": self.teacher_weight, "reference": 1 - self.teacher_weight}
         return Pool(of_two if self.weights is None else dict(self.weights), self.geometric)
 

@@ -1,4 +1,4 @@
-"""Teacher, with some tokens left out by gap."""
+"""Teacher, at all tokens but a share chosen by gap."""
 
 from __future__ import annotations
 
@@ -18,19 +18,25 @@ from dopd_lightning.fusion.uniform import UniformDivergence
 
 @dataclass(frozen=True, kw_only=True)
 class Prune(UniformDivergence):
-    """The teacher, with a share of the batch's tokens left out: the experiment of DOPD's Fig. 4 (arXiv 2606.30626).
+    """Pull tokens toward the teacher, except a share chosen by gap: the experiment of DOPD's Fig. 4 (arXiv 2606.30626).
 
     Attributes:
-        drop: which tokens: those of the largest gap (``top``), of the smallest (``bottom``), or ``random`` ones,
+        drop: tokens to leave out: those of largest gap (``top``), of smallest gap (``bottom``), or ``random`` ones
             drawn from torch's global generator.
-        fraction: the floor(fraction * n) of n response tokens are left out; from 0 to 1.
+        fraction: share of the batch's response tokens to leave out, at least 0 and below 1: floor(fraction * n) of n.
 
     Raises:
         ConfigError: for a field out of range.
 
     Example:
-        >>> sorted(Prune(drop="top").needs)
-        ['reference', 'teacher']
+        >>> probs = torch.tensor([[0.8, 0.2, 0.8, 0.5], [0.6, 0.1, 0.1, 0.5]])  # of 4 tokens under teacher, reference
+        >>> teacher, reference = torch.stack([probs, 1 - probs], dim=-1).log().unsqueeze(1)
+        >>> sources, ids = {"teacher": teacher, "reference": reference}, torch.zeros(1, 4).long()
+        >>> statistics = TokenStatistics.from_logits(teacher, sources, ids, torch.ones(1, 4))
+        >>> statistics.gap  # log(8 / 6), log 2, log 8, 0
+        tensor([[0.2877, 0.6931, 2.0794, 0.0000]])
+        >>> Prune(drop="top", fraction=0.25)(statistics).terms[0].weight
+        tensor([[1., 1., 0., 1.]])
     """
 
     drop: Literal["top", "bottom", "random"] = "top"

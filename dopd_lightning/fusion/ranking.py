@@ -1,4 +1,4 @@
-"""The largest share of tokens by some score."""
+"""Selection of the tokens with the largest values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def largest(values: Tensor, share: float) -> Tensor:
-    """Mark the floor(share * n) largest of n values; of equal values the earlier.
+    """Mark the floor(share * n) largest of n values; of equal values, the earlier.
 
     Args:
         values: ``(n,)``.

@@ -14,13 +14,19 @@ from dopd_lightning.fusion.statistics import TokenStatistics
 
 @dataclass(frozen=True, eq=False)
 class Supervision:
-    """Decisions of a fusion rule for a batch.
+    """Result of a fusion rule for a batch.
 
     Attributes:
-        terms: the loss of a token is the sum over these; weights are 0 where masked.
-        regimes: ``(batch, response)``, int64, -1 where masked, from rules that route.
-        thresholds: of rules that route.
-        advantage: ``(batch, response)``, signed, of rules with a policy gradient.
+        terms: terms of the loss. The loss of a token is their weighted sum; weights are 0 where masked.
+        regimes: ``(batch, response)``, int64, -1 where masked; None from a rule that does not route.
+        thresholds: thresholds of the routing; None from a rule that does not route.
+
+    Example:
+        >>> import torch
+        >>> weights = {"teacher": torch.tensor([[0.7, 1.0, 0.0]]), "reference": torch.tensor([[0.3, 0.0, 0.0]])}
+        >>> supervision = Supervision([Term(name, name, Divergence(), each) for name, each in weights.items()])
+        >>> sum(term.weight for term in supervision.terms)  # the last token has no loss
+        tensor([[1., 1., 0.]])
     """
 
     terms: list[Term]
@@ -30,23 +36,29 @@ class Supervision:
 
 
 class Pair(NamedTuple):
-    """Target and divergence of a term."""
+    """Target and divergence of a term.
+
+    Example:
+        >>> from dopd_lightning.fusion import Teacher
+        >>> target, divergence = Teacher(source="maths", kind="js").pairs[0]
+        >>> target, divergence.kind
+        (Toward(name='maths'), 'js')
+    """
 
     target: Target
     divergence: Divergence
 
 
 class FusionRule(Protocol):
-    """Fusion rule: any callable that turns the statistics of a batch's response tokens into their supervision.
+    """Fusion rule: any callable that maps the statistics of a batch's response tokens to their supervision.
 
-    A rule may also declare ``pairs``, a sequence of `Pair`: the targets and divergences that its terms can have. One
-    that does not is tried on made-up tokens before training, see `pairs_of`. A rule that uses rewards declares
-    ``rewards``: those names among ``needs`` whose sources give rewards instead of distributions.
+    A rule may also declare ``pairs``, a sequence of `Pair`: the targets and divergences that its terms can have. A rule
+    without ``pairs`` is called on random tokens before training instead, see `pairs_of`.
     """
 
     @property
     def needs(self) -> frozenset[str]:
-        """Names of the sources that it uses; the others need no forward pass."""
+        """Names of the sources that the rule uses; other sources get no forward pass."""
 
     def __call__(self, statistics: TokenStatistics, /) -> Supervision:
         """Return the terms for these tokens."""

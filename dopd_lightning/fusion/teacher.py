@@ -1,4 +1,4 @@
-"""One source only."""
+"""One source at every token."""
 
 from __future__ import annotations
 
@@ -15,20 +15,25 @@ from dopd_lightning.fusion.uniform import UniformDivergence
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher(UniformDivergence):
-    """Every token is drawn to one source: vanilla on-policy distillation (GKD, Agarwal et al., arXiv 2306.13649).
+    """Pull every token toward one source: vanilla on-policy distillation (GKD, Agarwal et al., arXiv 2306.13649).
 
     Attributes:
-        source: its name.
-        scale_domains: of a source that is made of a teacher for each domain, weight a domain's tokens by
-            ``clip(σ / σ_d, 1/4, 4)``: σ is the standard deviation over the batch, of all processes, of
-            ``log teacher(y) - log student(y)``, and σ_d that of the domain (DN-MOPD, arXiv 2609.35347).
+        source: name of the source.
+        scale_domains: weight the tokens of domain d by ``clip(σ / σ_d, 1/4, 4)`` (DN-MOPD, arXiv 2609.35347); the
+            source has to be a `ByDomain`. σ is the standard deviation of ``log teacher(y) - log student(y)`` over the
+            batch of all processes, and σ_d the same over the tokens of domain d.
 
     Raises:
         ConfigError: for a field out of range.
 
     Example:
-        >>> Teacher(source="maths", kind="js").divergence.kind
-        'js'
+        >>> import torch
+        >>> from dopd_lightning.divergence import token_losses
+        >>> student, teacher = torch.tensor([[[0.5, 0.5]]]).log(), torch.tensor([[[0.8, 0.2]]]).log()
+        >>> ids, mask = torch.tensor([[0]]), torch.tensor([[True]])
+        >>> terms = Teacher()(TokenStatistics.from_logits(student, {"teacher": teacher}, ids, mask)).terms
+        >>> token_losses(student, {"teacher": teacher}, ids, terms)  # 0.5 log(0.5 / 0.8) + 0.5 log(0.5 / 0.2)
+        tensor([[0.2231]])
     """
 
     source: str = "teacher"
@@ -56,14 +61,20 @@ class Teacher(UniformDivergence):
 
 @dataclass(frozen=True, kw_only=True)
 class Reference(Teacher):
-    """`Teacher`, with the reference as its source.
+    """Pull every token toward the reference.
 
-    With the student as the reference this is self-distillation under privileged context: OPSD (arXiv 2601.18734), SDFT
+    If the reference is the student, this is self-distillation with privileged text: OPSD (arXiv 2601.18734), SDFT
     (arXiv 2601.19897).
 
     Example:
-        >>> sorted(Reference().needs)
-        ['reference']
+        >>> import torch
+        >>> from dopd_lightning.divergence import token_losses
+        >>> student, reference = torch.tensor([[[0.5, 0.5]]]).log(), torch.tensor([[[0.8, 0.2]]]).log()
+        >>> ids, mask = torch.tensor([[0]]), torch.tensor([[True]])
+        >>> rule = Reference(kind="forward_kl")
+        >>> terms = rule(TokenStatistics.from_logits(student, {"reference": reference}, ids, mask)).terms
+        >>> token_losses(student, {"reference": reference}, ids, terms)  # 0.8 log(0.8 / 0.5) + 0.2 log(0.2 / 0.5)
+        tensor([[0.1927]])
     """
 
     source: str = "reference"

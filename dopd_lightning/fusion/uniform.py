@@ -1,4 +1,4 @@
-"""Fields that rules share which measure all tokens by one divergence."""
+"""Fields of rules that use one divergence for all tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dopd_lightning.divergence import Divergence, Kind, Support, Tail, TopKOf
 
 @dataclass(frozen=True, kw_only=True)
 class UniformDivergence:
-    """The fields of `Divergence`, flat, for a rule that uses one for all tokens.
+    """Fields of `Divergence`, for a rule that uses one divergence for all tokens.
 
     Raises:
         ConfigError: for an unknown choice or a number out of range.
@@ -23,11 +23,11 @@ class UniformDivergence:
     tail: Tail = Divergence.tail
 
     def __post_init__(self) -> None:
-        _ = self.divergence  # building it checks the fields
+        _ = self.divergence  # constructing it checks the fields
 
     @property
     def divergence(self) -> Divergence:
-        """The divergence of all tokens."""
+        """Divergence of all tokens."""
         return Divergence(
             kind=self.kind,
             beta=self.beta,
