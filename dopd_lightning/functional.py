@@ -1,7 +1,6 @@
 """The method on plain tensors, for a trainer of your own.
 
-Logits are ``(batch, response, vocab)``, at the positions that predict each response token, so that ``logits[b, n]``
-is the distribution that ``response_ids[b, n]`` was drawn from.
+Logits are ``(batch, response, vocab)`` and aligned with the response: ``logits[b, n]`` predict ``response_ids[b, n]``.
 """
 
 from __future__ import annotations
@@ -26,10 +25,17 @@ class DOPDLoss:
     """Result of `dopd_loss`.
 
     Attributes:
-        loss: scalar, to call ``backward`` on.
-        per_token: ``(batch, response)``, the weighted divergence of each token, 0 where masked.
+        loss: scalar, in nats; call ``backward`` on it.
+        per_token: ``(batch, response)``, weighted divergence of each token, in nats, 0 where masked.
         regimes: ``(batch, response)``, int64: values of `Regime`, -1 where masked.
-        gap: ``(batch, response)``, the advantage gap, 0 where masked.
+        gap: ``(batch, response)``, advantage gap, in nats, 0 where masked.
+
+    Example:
+        >>> import torch
+        >>> logits, mask = torch.zeros(1, 3, 2), torch.tensor([[True, True, False]])
+        >>> result = dopd_loss(logits, logits, logits, torch.tensor([[0, 1, 0]]), mask, top_k=2)
+        >>> result.loss, result.regimes  # three equal policies: every gap is the mean gap, 0
+        (tensor(0.), tensor([[ 2,  2, -1]]))
     """
 
     loss: Tensor
@@ -55,27 +61,27 @@ def dopd_loss(
     tail: Tail = DOPD.tail,
     reduction: Reduction = "rollout",
 ) -> DOPDLoss:
-    """The loss of dual on-policy distillation (DOPD, arXiv 2606.30626, Sec. 3.2).
+    """Compute the loss of dual on-policy distillation (DOPD, arXiv 2606.30626, Sec. 3.2).
 
-    Tokens are routed by the teacher's and the reference's logits; the divergences are the student's. Only the student
-    gets a gradient.
+    The teacher's and the reference's logits decide the regime of each token (`route`). The regime decides the
+    divergence of the student from one of the two, and its weight (`DOPD`). Only ``student_logits`` get a gradient.
 
     Args:
-        student_logits: ``(batch, response, vocab)``, of the student under the bare prompt.
-        teacher_logits: ``(batch, response, vocab)``, of the teacher under the privileged prompt.
-        reference_logits: ``(batch, response, vocab)``, of the reference (in the paper the student itself) under the
+        student_logits: ``(batch, response, vocab)``, of the student after the bare prompt.
+        teacher_logits: ``(batch, response, vocab)``, of the teacher after the privileged prompt.
+        reference_logits: ``(batch, response, vocab)``, of the reference (in the paper the student itself) after the
             privileged prompt.
-        response_ids: ``(batch, response)``, sampled from the student; anything where masked.
+        response_ids: ``(batch, response)``, sampled from the student; any value where masked.
         mask: ``(batch, response)``, true at response tokens, the end-of-sequence token included.
-        top_k: tokens in the support of three regimes.
+        top_k: number of tokens in the support of LH, LL and HS.
         beta_light: weight of the regimes LH and HS.
         beta_weak: weight of the regime LL.
         beta_js: the target's share in the Jensen-Shannon mixture.
         outlier_fraction: share of tokens left out of the routing's means.
-        normalize: ``none``, ``minmax`` or ``zscore``, how the routing scales the two probabilities.
-        top_k_of: ``target`` or ``student``, whose likeliest tokens make the support.
-        tail: ``bucket`` or ``renormalize``, what becomes of the mass outside it.
-        reduction: ``rollout`` or ``token``, see `reduce_loss`.
+        normalize: scaling of the two probabilities in the routing: ``none``, ``minmax`` or ``zscore``.
+        top_k_of: policy whose likeliest tokens are the support: ``target`` or ``student``.
+        tail: treatment of the mass outside the support: ``bucket`` or ``renormalize``.
+        reduction: mean over tokens: ``rollout`` or ``token``, see `reduce_loss`.
 
     Raises:
         ConfigError: for a setting out of range, or ``top_k`` above the vocabulary.
@@ -83,14 +89,16 @@ def dopd_loss(
 
     Example:
         >>> import torch
-        >>> teacher = torch.tensor([[[0.5, 0.5], [0.9, 0.1]]]).log()
-        >>> reference = torch.tensor([[[0.5, 0.5], [0.2, 0.8]]]).log()
-        >>> ids, mask = torch.tensor([[0, 0]]), torch.ones(1, 2)
-        >>> result = dopd_loss(reference.clone().requires_grad_(), teacher, reference, ids, mask, top_k=2)
-        >>> [Regime(each).name for each in result.regimes[0].tolist()]
-        ['LL', 'HT']
-        >>> result.gap  # log(0.9 / 0.2) at the second token
-        tensor([[0.0000, 1.5041]])
+        >>> student = torch.tensor([[[0.5, 0.5], [0.5, 0.5]]]).log()
+        >>> teacher = torch.tensor([[[0.8, 0.2], [0.1, 0.9]]]).log()
+        >>> reference = torch.tensor([[[0.8, 0.2], [0.8, 0.2]]]).log()
+        >>> result = dopd_loss(student, teacher, reference, torch.tensor([[0, 0]]), torch.ones(1, 2), top_k=2)
+        >>> result.gap, [Regime(each).name for each in result.regimes[0].tolist()]  # log 1, log 8
+        (tensor([[0.0000, 2.0794]]), ['LH', 'HS'])
+        >>> result.per_token  # each 0.6 KL(student ‖ target) = 0.6 * 0.2231
+        tensor([[0.1339, 0.1339]])
+        >>> result.loss
+        tensor(0.1339)
     """
     rule = DOPD(
         top_k=top_k,
