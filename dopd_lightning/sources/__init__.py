@@ -1,4 +1,4 @@
-"""Sources of supervision, by kind: each reads the student's responses behind prompts of its own, and scores them."""
+"""Sources of supervision: each reads the student's responses after its own prompts, and scores them."""
 
 from dopd_lightning.sources.adapter_base import Base
 from dopd_lightning.sources.by_domain import ByDomain

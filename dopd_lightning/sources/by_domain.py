@@ -1,4 +1,4 @@
-"""A teacher for each domain, as one source."""
+"""One source with a teacher for each domain."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from dopd_lightning.sources.source import ScoringRequest
 
 
 class ByDomain(Several):
-    """Each response is scored by one of several sources: the one that its example's domain names.
+    """Source that scores each response with one of its members, chosen by the example's domain.
 
-    Every process calls every source at each step, also one that has no response for it, which reads a row of padding
-    then: sharded weights are gathered together.
+    Every process calls every member at each step, since all processes gather sharded weights together. A member without
+    a response reads a row of padding.
 
     Args:
-        members: by name: sources, causal language models or where these are found, or kinds.
-        column: of the data, whose value is the domain.
-        domains: from the column's values to members; each value is a member's name if not given.
+        members: members by name: sources, causal language models, their paths or Hub names, or kinds.
+        column: column of the data that holds the domain.
+        domains: name of the member for each value of the column; if not given, the value is the name.
         shown: probability, for each example, that the source sees privileged text.
 
     Raises:
-        ConfigError: for a domain of a member that is not there.
+        ConfigError: if a domain maps to an unknown member.
 
     Example:
         >>> source = ByDomain({"start": "snapshot", "slow": "ema"}, column="subject", domains={"algebra": "slow"})
@@ -46,29 +46,28 @@ class ByDomain(Several):
         shown: float | None = None,
     ) -> None:
         super().__init__(members, shown)
-        if not isinstance(column, str) or not isinstance(domains, Mapping | None) or domains == {}:
-            raise ConfigError(
-                f"column: {column!r} must be the name of a column, and domains: {domains!r} members by its values, or "
-                "null"
-            )
+        if not isinstance(column, str):
+            raise ConfigError(f"column: {column!r} must be the name of a column, such as domain")
+        if not isinstance(domains, Mapping | None) or domains == {}:
+            raise ConfigError(f"domains: {domains!r} must be members by value of the column, or null")
         self.column = column
         of_values = {name: name for name in members} if domains is None else domains
         self.domains = {str(value): name for value, name in of_values.items()}
         for domain, name in self.domains.items():
             if name not in members:
-                raise ConfigError(f"domains: {domain!r} maps to {name!r}, and the members are {', '.join(members)}")
+                raise ConfigError(f"domains: {domain!r} maps to {name!r}, but the members are {', '.join(members)}")
 
     def member_of(self, example: Example) -> str:
-        """The name of the member that teaches an example.
+        """Return the name of the member that scores the responses to an example.
 
         Raises:
-            DataError: if the example has no domain, or an unknown one.
+            DataError: if the example's domain is missing or unknown.
         """
         domain = example.get(self.column)
         if domain is None or str(domain) not in self.domains:
             raise DataError(
-                f"{self.column}: {domain!r}, of the prompt {str(example['prompt'])[:60]!r}, is no domain of this "
-                f"source; they are {', '.join(self.domains)}"
+                f"{self.column}: {domain!r}, of the prompt {str(example['prompt'])[:60]!r}, is not a "
+                f"domain of this source; choose from {', '.join(self.domains)}"
             )
         return self.domains[str(domain)]
 

@@ -1,4 +1,4 @@
-"""The kinds of a reference by one name, as earlier versions had them."""
+"""References by kind, as in earlier versions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def reference_of_kind(kind: str = "student", model: PreTrainedModel | None = Non
 
     Args:
         kind: ``student``, ``snapshot``, ``ema`` or ``model``.
-        model: the other policy, for kind ``model`` alone.
-        decay: of an ``ema``.
+        model: the policy, for kind ``model`` only.
+        decay: decay of an ``ema``, from 0 to 1.
 
     Raises:
-        ConfigError: for an unknown kind, a model missing or in excess, or a decay outside [0, 1].
+        ConfigError: for an unknown kind, a missing model, a model given to another kind, or a decay outside [0, 1].
 
     Example:
         >>> reference_of_kind("ema", decay=0.9).decay
@@ -32,7 +32,7 @@ def reference_of_kind(kind: str = "student", model: PreTrainedModel | None = Non
     check_range("reference.decay", decay, at_least=0, at_most=1)
     if (model is not None) != (kind == "model"):
         found = "a model was given" if model is not None else "no model was given"
-        raise ConfigError(f"reference.kind={kind}: {found}; a model belongs to kind 'model', and only to it")
+        raise ConfigError(f"reference.kind={kind}: {found}; kind 'model' needs a model, and the other kinds take none")
     if model is not None:
         return Policy(model)
     return Ema(decay) if kind == "ema" else KINDS[kind]()

@@ -1,4 +1,4 @@
-"""A moving average of the student as a source."""
+"""Moving average of the student, as a source."""
 
 from __future__ import annotations
 
@@ -13,18 +13,27 @@ from dopd_lightning.sources.snapshot import Snapshot
 
 
 class Ema(Snapshot):
-    """An exponential moving average of the student's weights, which begins as the initial student.
+    """Exponential moving average of the student's weights, which starts from the initial student.
+
+    After each optimizer step, ``average = decay * average + (1 - decay) * student``. Weights that the student does not
+    train are shared with it.
 
     Args:
-        decay: share of the average that it keeps at each optimizer step.
-        shown: probability, for each example, that it sees privileged text.
+        decay: factor of the old average, from 0 to 1.
+        shown: probability, for each example, that the source sees privileged text.
 
     Raises:
         ConfigError: for a number outside [0, 1].
 
     Example:
-        >>> Ema(decay=0.999).decay
-        0.999
+        >>> student = torch.nn.Linear(2, 1, bias=False)  # in place of a language model
+        >>> _ = student.weight.data.fill_(1.0)
+        >>> source = Ema(decay=0.75)
+        >>> source.attach(student)
+        >>> _ = student.weight.data.fill_(5.0)
+        >>> source.update(student)
+        >>> source.policy(student).weight.tolist()  # 0.75 * 1 + 0.25 * 5
+        [[2.0, 2.0]]
     """
 
     def __init__(self, decay: float = 0.99, shown: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The initial student as a source."""
+"""Initial student, as a source."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ from dopd_lightning.sources.source import OnePolicy
 
 
 class Snapshot(OnePolicy):
-    """A frozen copy of the student as it was before training.
+    """Frozen copy of the student before training, as a source.
 
-    What is frozen of the student (the base of adapters) is shared with it, and only what learns is copied.
+    Only trainable weights are copied. Frozen weights, such as the base of adapters, are shared with the student.
+
+    Args:
+        shown: probability, for each example, that the source sees privileged text.
 
     Example:
-        >>> Snapshot(shown=0.5).shown
-        0.5
+        >>> from torch import nn
+        >>> student = nn.Linear(2, 1, bias=False)  # in place of a language model
+        >>> _ = student.weight.data.fill_(1.0)
+        >>> source = Snapshot()
+        >>> source.attach(student)
+        >>> _ = student.weight.data.fill_(5.0)
+        >>> source.policy(student).weight.tolist()
+        [[1.0, 1.0]]
     """
 
     weights: PreTrainedModel | None
@@ -24,24 +33,26 @@ class Snapshot(OnePolicy):
     def __init__(self, shown: float | None = None) -> None:
         super().__init__(shown)
         self.weights = None
-        self._learns: list[bool] = []  # whether the student's weight of that number did when the copy was made
+        self._learns: list[bool] = []  # requires_grad of each parameter of the student when it was copied
 
     def attach(self, student: PreTrainedModel) -> None:
         if self.weights is not None:
-            raise ConfigError(f"{type(self).__name__.lower()}: it is a source of another module; make one for each")
+            raise ConfigError(
+                f"{type(self).__name__.lower()}: this object is already a source of another module; make a new one"
+            )
         self.weights = frozen_copy(student)
         self._learns = [weight.requires_grad for weight in student.parameters()]
 
     def policy(self, student: PreTrainedModel) -> PreTrainedModel:
-        """The copy.
+        """Return the copy.
 
         Raises:
-            ConfigError: if weights that are shared with the student have begun to learn since :meth:`attach`.
+            ConfigError: if weights that are shared with the student were unfrozen after :meth:`attach`.
         """
-        assert self.weights is not None, "attach comes first"
+        assert self.weights is not None, "attach has not been called"
         if any(weight.requires_grad for weight in self.weights.parameters()):
             raise ConfigError(
-                f"{type(self).__name__.lower()}: weights of the student that were frozen have begun to learn, and this "
-                "source shares them; unfreeze them before the module is made"
+                f"{type(self).__name__.lower()}: it shares the student's frozen weights, but they were unfrozen later; "
+                "unfreeze them before the module is made"
             )
         return self.weights

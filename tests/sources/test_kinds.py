@@ -86,7 +86,7 @@ def test_what_is_shared_may_not_begin_to_learn(make_policy):
     student.model.layers[0].requires_grad_(False)
     source.attach(student)
     student.model.layers[0].requires_grad_(True)
-    with pytest.raises(ConfigError, match=r"snapshot: .* have begun to learn"):
+    with pytest.raises(ConfigError, match=r"snapshot: .* were unfrozen later"):
         source.policy(student)
 
 

@@ -67,7 +67,7 @@ def test_by_domain_a_response_learns_from_its_own_teacher(make_module, make_poli
 
 def test_a_domain_that_nobody_teaches_is_said_before_anything_is_written(make_module, make_policy, examples):
     module = make_module(teacher=ByDomain({"maths": make_policy(1)}))
-    with pytest.raises(DataError, match=r"domain: 'law', of the prompt 'Add 1 2\.', is no domain"):
+    with pytest.raises(DataError, match=r"domain: 'law', of the prompt 'Add 1 2\.', is not a domain"):
         module.training_step([{**examples[0], "domain": "law"}], 0)
 
 
@@ -185,11 +185,11 @@ def test_draws_for_further_sources_depend_on_the_seed(make_module, make_policy, 
 
 def test_one_source_object_in_two_places_is_refused(make_module):
     source = Ema()
-    with pytest.raises(ConfigError, match="code: it is the same source object as the maths"):
+    with pytest.raises(ConfigError, match="code: this is the same source object as 'maths'"):
         make_module(sources={"maths": source, "code": source})
     snapshot = Snapshot()
     make_module(sources={"maths": snapshot})
-    with pytest.raises(ConfigError, match="snapshot: it is a source of another module"):
+    with pytest.raises(ConfigError, match="snapshot: this object is already a source of another module"):
         make_module(sources={"maths": snapshot})
 
 
