@@ -1,4 +1,4 @@
-"""Loggers that a resumed run continues: each step is logged once, in whichever attempt it was taken."""
+"""Loggers that a resumed run continues, so that each step is logged once."""
 
 from dopd_lightning.loggers.continued import ContinuedLogger, continue_loggers, continued
 from dopd_lightning.loggers.csv import CSVLogger

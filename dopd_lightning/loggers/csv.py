@@ -1,4 +1,4 @@
-"""One ``metrics.csv`` for one run, in however many attempts it was made."""
+"""CSV logger with one ``metrics.csv`` for a run and its resumptions."""
 
 from __future__ import annotations
 
@@ -18,20 +18,29 @@ from dopd_lightning.loggers.continued import ContinuedLogger
 
 Row = Mapping[str, Any]
 
-_WHAT = "the file of metrics"
+_WHAT = "the metrics file"
 
 
 class CSVLogger(ContinuedLogger, LightningCSVLogger):  # type: ignore[misc]
-    """Lightning's, which continues a file that is there instead of deleting it.
+    """Lightning's CSVLogger, which continues an existing ``metrics.csv`` instead of deleting it.
 
-    Args:
-        as Lightning's.
+    Its arguments are Lightning's.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for loss, step in ((3.0, 0), (2.0, 1)):  # two attempts of a run
+        ...         logger = CSVLogger(folder, name="", version="")
+        ...         logger.log_metrics({"loss": loss}, step)
+        ...         logger.save()
+        ...     print(Path(folder, "metrics.csv").read_text().split())
+        ['loss,step', '3.0,0', '2.0,1']
     """
 
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
-        """The writer of ``metrics.csv``."""
+        """Writer of ``metrics.csv``."""
         if self._experiment is None:
             self._fs.makedirs(self.root_dir, exist_ok=True)
             self._experiment = _Writer(self.log_dir)
@@ -39,19 +48,19 @@ class CSVLogger(ContinuedLogger, LightningCSVLogger):  # type: ignore[misc]
         return writer
 
     def state(self, step: int) -> dict[str, Any]:
-        """The file's place; rows that Lightning keeps in memory are written."""
+        """Write the rows that are in memory, and return the path of the file."""
         self.save()
         return {"kind": type(self).__name__, "file": str(self._file.absolute())}
 
     def go_on(self, state: Mapping[str, Any] | None, step: int) -> None:
-        """Begin with the earlier file's rows of steps before ``step``, also where that file is in another folder."""
+        """Copy the rows of steps before ``step`` from the earlier file, which may be in another folder."""
         earlier = self._file if state is None else Path(state["file"])
         source = earlier if earlier.is_file() else self._file
         if source.is_file():
             columns, rows = _read(source)
             _write(self._file, columns, [row for row in rows if int(row["step"]) < step])
         elif step:
-            rank_zero_warn(f"{self._file} begins at step {step}: there is no {earlier} with the steps before")
+            rank_zero_warn(f"{self._file} begins at step {step}: {earlier}, with the steps before, does not exist")
 
     @property
     def _file(self) -> Path:
@@ -59,22 +68,22 @@ class CSVLogger(ContinuedLogger, LightningCSVLogger):  # type: ignore[misc]
 
 
 class _Writer(ExperimentWriter):
-    """Appends to a file that is there. A new column rewrites it at one stroke, so that no kill can empty it."""
+    """Writer that appends to an existing file. A new column rewrites the file atomically: a kill cannot empty it."""
 
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir)
         path = Path(self.metrics_file_path)
         if path.is_file():
             self.metrics_keys, rows = _read(path)
-            _write(path, self.metrics_keys, rows)  # without half a line that a killed attempt may have left
+            _write(path, self.metrics_keys, rows)  # drops a partial last line, which a killed attempt may leave
 
     def save(self) -> None:
-        """Append the rows that are in memory."""
+        """Append the rows that are in memory to the file."""
         with says_what_fails(self.metrics_file_path, _WHAT):
             super().save()
 
     def _check_log_dir_exists(self) -> None:
-        """Nothing to do: Lightning's deletes the file here."""
+        """Do nothing: Lightning's method deletes an existing file."""
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         _, rows = _read(Path(self.metrics_file_path))
@@ -82,7 +91,7 @@ class _Writer(ExperimentWriter):
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns, and the rows that are whole: a killed process may have left half a line at the end."""
+    """Return the columns and the complete rows; a killed process may have left a partial line at the end."""
     text = path.read_text(encoding="utf-8", errors="replace")
     reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
     rows = [row for row in reader if (row.get("step") or "").lstrip("-").isdecimal()]

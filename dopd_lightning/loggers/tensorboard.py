@@ -1,4 +1,4 @@
-"""TensorBoard's curves of one run, in however many attempts it was made."""
+"""TensorBoard logger with one set of curves for a run and its resumptions."""
 
 from __future__ import annotations
 
@@ -13,19 +13,27 @@ from dopd_lightning.loggers.continued import ContinuedLogger
 
 
 class TensorBoardLogger(ContinuedLogger, LightningTensorBoardLogger):
-    """Lightning's, with the earlier attempts' event files beside its own; points of steps taken again are hidden.
+    """Lightning's TensorBoardLogger, which keeps the event files of earlier attempts beside its own.
 
-    Args:
-        as Lightning's.
+    Points of steps that are taken again are hidden. Its arguments are Lightning's.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     first, second = (TensorBoardLogger(folder, name="", version=name) for name in ("first", "second"))
+        ...     first.log_metrics({"loss": 3.0}, step=0)
+        ...     second.go_on(first.state(step=1), step=1)  # another folder, where TensorBoard finds both attempts
+        ...     len(list(Path(folder, "second").glob("events.*")))
+        1
     """
 
     def state(self, step: int) -> dict[str, Any]:
-        """The folder of the event files."""
+        """Write pending points, and return the folder of the event files."""
         self.save()
         return {"kind": type(self).__name__, "folder": str(Path(self.log_dir).absolute())}
 
     def go_on(self, state: Mapping[str, Any] | None, step: int) -> None:
-        """Copy earlier event files from another folder, and tell TensorBoard to hide their points from ``step`` on."""
+        """Copy earlier event files into this folder, and let TensorBoard hide their points from ``step`` on."""
         self._kwargs["purge_step"] = step
         folder = Path(self.log_dir)
         earlier = folder if state is None else Path(state["folder"])

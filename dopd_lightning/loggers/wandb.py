@@ -1,4 +1,4 @@
-"""One W&B run for one run, in however many attempts it was made."""
+"""W&B logger with one W&B run for a run and its resumptions."""
 
 from __future__ import annotations
 
@@ -14,19 +14,26 @@ from dopd_lightning.loggers.continued import ContinuedLogger
 from dopd_lightning.loggers.wandb_file import read_records
 
 _FLUSH_INTERVAL, _KEPT = 1.0, 30.0
-"""Seconds between two writes of W&B's process to its file; seconds that a row is kept, in case it is not written."""
+"""Seconds between two writes of W&B's process to its file; seconds that a row is kept in case it was not written."""
 
 
 class WandbLogger(ContinuedLogger, LightningWandbLogger):
-    """Lightning's, with W&B's step the training step, and with the earlier attempts' run to go on with.
+    """Lightning's WandbLogger, which logs by training step and continues the W&B run of earlier attempts.
 
-    W&B takes no row of a step that it is past. So a resumed run, online, cannot log a step twice. Offline, each attempt
-    has a file of its own; the rows that are in the earlier ones are left out, and those that were logged shortly before
-    the checkpoint, and that W&B's process had not written when it was killed, come from the checkpoint.
-    ``wandb sync`` joins the files, which have one id.
+    W&B rejects rows of steps before its current one, so an online run cannot log a step twice. Offline, each attempt
+    writes a file of its own, all with one id, and ``wandb sync`` joins them. Rows that earlier files have are skipped.
+    Rows from shortly before the checkpoint, which W&B's process may not have written when it was killed, are restored
+    from the checkpoint.
 
-    Args:
-        as Lightning's.
+    Its arguments are Lightning's.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:  # nothing is logged: W&B's process does not start
+        ...     logger = WandbLogger(save_dir=folder, offline=True)
+        ...     logger.go_on({"id": "a1b2c3", "folders": [], "recent": []}, step=3)
+        ...     logger.version
+        'a1b2c3'
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -37,8 +44,8 @@ class WandbLogger(ContinuedLogger, LightningWandbLogger):
         self._folders: list[str] = []
         self._recent: list[tuple[float, int, dict[str, float]]] = []
         self._missing: list[tuple[int, dict[str, float]]] = []
-        self._complete = -1  # the last step that no row will be added to
-        self._past: int | None = None  # the last step that W&B has; not known before its run is there
+        self._complete = -1  # last step that gets no further row
+        self._past: int | None = None  # last step that W&B has; None until its run exists
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -63,7 +70,7 @@ class WandbLogger(ContinuedLogger, LightningWandbLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """End as Lightning's logger does, with the rows of earlier attempts also where none was added to them."""
+        """Finish as Lightning's logger does, but restore missing rows first if this attempt logged none."""
         if self._missing and self._past is None:
             self._catch_up(self.experiment)
         super().finalize(status)
@@ -74,12 +81,12 @@ class WandbLogger(ContinuedLogger, LightningWandbLogger):
             self.log_metrics(row, earlier)
 
     def state(self, step: int) -> dict[str, Any]:
-        """The run's id, where its files are, and the rows that may not be in them yet."""
+        """Return the run's id, the folders of its files, and the rows that may not be in the files yet."""
         recent = [(each, row) for _, each, row in self._recent if each < step]
         if self._experiment is not None and not getattr(self._experiment, "disabled", False):
             if recent and recent[-1][0] > self._complete:
                 self._complete = recent[-1][0]
-                self._experiment.log({}, step=self._complete, commit=True)  # W&B waits for the next step otherwise
+                self._experiment.log({}, step=self._complete, commit=True)  # without this, W&B waits for the next step
             folder = str(Path(self._experiment.settings.sync_dir).absolute())
             self._folders = [*(each for each in self._folders if each != folder), folder]
         return {
@@ -90,7 +97,7 @@ class WandbLogger(ContinuedLogger, LightningWandbLogger):
         }
 
     def go_on(self, state: Mapping[str, Any] | None, step: int) -> None:
-        """Go on with the W&B run of the earlier attempts, unless another was asked for by ``id``."""
+        """Continue the W&B run of earlier attempts, unless another ``id`` was given."""
         if state is None or state["id"] is None or self._id not in (None, state["id"]):
             return
         self._id = self._wandb_init["id"] = state["id"]
@@ -98,7 +105,7 @@ class WandbLogger(ContinuedLogger, LightningWandbLogger):
         self._missing = [(each, dict(row)) for each, row in state["recent"]]
 
     def _files(self) -> list[Path]:
-        """Files of all attempts: those that checkpoints name, and those in folders beside this run's."""
+        """Return the files of earlier attempts: those that checkpoints name, and those in sibling folders."""
         assert self._experiment is not None
         own = Path(self._experiment.settings.sync_dir).resolve()
         folders = {Path(folder).resolve() for folder in self._folders}
@@ -108,6 +115,6 @@ class WandbLogger(ContinuedLogger, LightningWandbLogger):
 
 
 def _last_step(files: list[Path]) -> int:
-    """The last step in W&B's files, -1 without any."""
+    """Return the last step in W&B's files; -1 if there is none."""
     records = (record for path in files for record in read_records(path))
     return max((record.history.step.num for record in records if record.HasField("history")), default=-1)

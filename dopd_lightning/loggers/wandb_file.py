@@ -1,4 +1,4 @@
-"""The records in a ``.wandb`` file, which W&B itself only uploads."""
+"""Reader of ``.wandb`` files; W&B has no public one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
 def read_records(path: Path) -> Iterator[Any]:
-    """Yield the records (protocol buffers of ``wandb.proto``) up to the place where a killed process cut the file off.
+    """Yield the records (protocol buffers of ``wandb.proto``), up to an incomplete one that a killed process left.
 
-    The format is LevelDB's log behind a header of 7 bytes: blocks of 32 KiB, in which each piece of a record has its
-    checksum, length and kind before it.
+    The format is LevelDB's log format after a header of 7 bytes: blocks of 32 KiB, in which each piece of a record
+    follows its checksum, length and kind.
     """
-    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # takes a second to import
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # imported late: takes a second
 
     data, place, record = path.read_bytes(), _HEADER, b""
     while place + _HEADER <= len(data):

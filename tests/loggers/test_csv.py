@@ -63,5 +63,5 @@ def test_a_run_that_begins_anew_drops_the_steps_that_it_takes_again(logger, tmp_
 
 def test_earlier_steps_that_are_nowhere_are_said(logger):
     state = {"kind": "CSVLogger", "file": "gone/metrics.csv"}
-    with pytest.warns(UserWarning, match="begins at step 3: there is no gone/metrics.csv with the steps before"):
+    with pytest.warns(UserWarning, match="begins at step 3: gone/metrics.csv, with the steps before, does not exist"):
         continue_loggers([logger()], {"global_step": 3, "logs": [state]})
