@@ -1,4 +1,4 @@
-"""The token record of a step, and what is made of it."""
+"""Token record of a training step, and the metrics and details computed from it."""
 
 from dopd_lightning.record.token_record import Likeliest, TokenDetails, TokenRecord
 

@@ -1,4 +1,4 @@
-"""Details of tokens that take extra work: exact divergences to each source, and each policy's likeliest tokens."""
+"""Token details that need extra computation: exact divergences to each source, likeliest tokens of each policy."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def token_details(
     """Compute the details of some rollouts from the scores of the batch.
 
     Args:
-        student, sources: scores of the batch, the sources' by role.
+        student: scores of the batch under the student.
+        sources: scores of the batch under each source, by name.
         mask: ``(batch, response)``, true at response tokens.
         rollouts: rows of the batch.
-        alternatives: how many of the likeliest tokens.
+        alternatives: number of likeliest tokens per policy.
     """
     chosen = torch.zeros_like(mask)
     chosen[list(rollouts)] = mask[list(rollouts)]

@@ -1,4 +1,4 @@
-"""Metrics over token records."""
+"""Metrics computed from token records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dopd_lightning.record.names import (
 
 
 class RegimeCounts(Metric):
-    """Number of response tokens in each regime over a whole run. Each process holds the counts of all."""
+    """Number of response tokens in each regime over a whole run. Every process holds the counts of all processes."""
 
     full_state_update = False
     counts: Tensor
@@ -41,22 +41,22 @@ class RegimeCounts(Metric):
         self.add_state("counts", torch.zeros(len(Regime), dtype=torch.long))
 
     def update(self, regimes: Tensor) -> None:
-        """Count; ``regimes`` is ``(batch, response)``, -1 where masked. Every process has to call it."""
+        """Count the regimes ``(batch, response)``, -1 where masked. All processes have to call it."""
         self.counts += summed(torch.bincount(regimes[regimes >= 0].flatten(), minlength=len(Regime)))
 
     def compute(self) -> Tensor:
-        """Counts in the order of :class:`~dopd_lightning.fusion.Regime`, ``(4,)``."""
+        """Return the counts ``(4,)``, in the order of :class:`~dopd_lightning.fusion.Regime`."""
         return self.counts
 
     def shares(self) -> dict[str, float]:
-        """Share of each regime by name; empty before the first token."""
+        """Return the share of each regime by name; empty before the first token."""
         counts = (self.compute() if self.update_called else self.counts).double()
         total = counts.sum().item()
         return {regime.name: counts[regime].item() / total for regime in Regime} if total else {}
 
 
 class Accuracy(Metric):
-    """Share of right answers. Counts, not a running mean: those stay exact when a Trainer casts modules to bfloat16."""
+    """Share of right answers. It keeps counts, which stay exact when a Trainer casts modules to bfloat16."""
 
     full_state_update = False
     right: Tensor
@@ -78,22 +78,22 @@ class Accuracy(Metric):
 
 
 class StepMetrics:
-    """Metrics of one optimizer step: means over the rollouts, or response tokens, of all its micro-batches.
+    """Metrics of one optimizer step: means over the rollouts or the response tokens of all its micro-batches.
 
     docs/watching.md has their meanings and units. Quantities that the fusion rule does not need are left out, and so
-    are the loss and the gap of a regime without a token.
+    are the loss and the gap of a regime without tokens.
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}  # of values, and how many; by name
+        self._sums: dict[str, Tensor] = {}  # by name: sum of the values, and their number
 
     def add(self, loss: Tensor, record: TokenRecord, max_new_tokens: int) -> None:
-        """Count a micro-batch; every process has to call it. One sum over processes serves all names.
+        """Add a micro-batch. All processes have to call it; a single collective sums all metrics.
 
         Args:
-            loss: this process's, a scalar.
-            record: of this process's rollouts.
-            max_new_tokens: the length limit of responses.
+            loss: scalar, the loss of this process.
+            record: record of this process's rollouts.
+            max_new_tokens: length limit of responses, in tokens.
         """
         mask, device = record.mask, record.mask.device
         lengths = mask.sum(dim=1) if record.lengths is None else record.lengths
@@ -116,7 +116,7 @@ class StepMetrics:
                 rows |= {of_regime(name, regime): (v[there].sum(), there.sum()) for name, v in of_regimes.items()}
         pairs = [[torch.as_tensor(each, dtype=torch.float32, device=device) for each in row] for row in rows.values()]
         sums = summed(torch.stack([torch.stack(row) for row in pairs])).cpu().double()
-        limits = {} if record.thresholds is None else asdict(record.thresholds)  # the same in all processes
+        limits = {} if record.thresholds is None else asdict(record.thresholds)  # equal in all processes
         shared = {f"threshold/{name}": limits[name] for name in _THRESHOLDS if name in limits}
         pairs_by_name = dict(zip(rows, sums, strict=True))
         pairs_by_name |= {name: torch.tensor([value, 1], dtype=torch.double) for name, value in shared.items()}
@@ -124,7 +124,7 @@ class StepMetrics:
             self._sums[name] = self._sums.get(name, 0) + pair
 
     def take(self) -> dict[str, float]:
-        """Return the means by name, and begin the next step with nothing."""
+        """Return the means by name, and reset for the next step."""
         sums, self._sums = {name: pair.tolist() for name, pair in self._sums.items()}, {}
         means = {name: total / count for name, (total, count) in sums.items() if count}
         for name in [name for name in means if name.endswith(_SQUARE)]:
@@ -150,7 +150,7 @@ def _of_rewards(record: TokenRecord) -> dict[str, tuple[Tensor, Tensor | int]]:
 
 
 def _of_tokens(record: TokenRecord) -> dict[str, Tensor]:
-    """Return the quantities that are averaged over response tokens, by name; each ``(batch, response)``."""
+    """Return the quantities to average over response tokens, by name, each ``(batch, response)``."""
     values: dict[str, Tensor] = {}
     for policy, logp in record.logp.items():
         values[logp_name(policy)] = logp

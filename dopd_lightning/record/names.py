@@ -1,4 +1,4 @@
-"""Names of metrics, spelt once: who watches another name than is logged would never see anything."""
+"""Names of metrics, defined once: a callback that watches a name that is not logged would see nothing."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ TOKENS_PER_SECOND = "tokens_per_second"
 
 
 def logp_name(policy: str) -> str:
-    """Mean log-probability of the response tokens."""
+    """Name of the mean log-probability of the response tokens under a policy."""
     return f"logp/{policy}"
 
 
 def divergence_name(source: str) -> str:
-    """Mean divergence of the student to a source."""
+    """Name of the mean divergence of the student from a source."""
     return f"divergence/{source}"
 
 
 def entropy_name(policy: str) -> str:
-    """Mean entropy."""
+    """Name of the mean entropy of a policy."""
     return f"entropy/{policy}"
 
 
 def share_name(regime: Regime) -> str:
-    """Share of the response tokens that are in a regime."""
+    """Name of the share of response tokens in a regime."""
     return f"share/{regime.name}"
 
 
 def of_regime(name: str, regime: Regime) -> str:
-    """Mean over a regime's tokens alone, of what ``name`` is the mean of over all."""
+    """Name of the metric ``name``, restricted to the tokens of a regime."""
     return f"{name}/{regime.name}"
 
 
@@ -55,15 +55,15 @@ def loss_share_name(regime: Regime) -> str:
 
 
 def accuracy_name(stage: str) -> str:
-    """Share of right answers in validation (``val``) or testing (``test``)."""
+    """Name of the share of right answers in validation (``val``) or testing (``test``)."""
     return f"{stage}/accuracy"
 
 
 def in_training(name: str) -> str:
-    """A training step's."""
+    """Name of a metric of training steps."""
     return f"train/{name}"
 
 
 def of_map(name: str) -> str:
-    """A divergence map's."""
+    """Name of a metric of divergence maps."""
     return f"map/{name}"
