@@ -1,8 +1,8 @@
 """Memory per GPU, computed from configs alone.
 
-Nothing is allocated and nothing measured: models are made of fake tensors, which have shapes and no memory, and what
-autograd keeps of their forward pass is added up. It is what tensors need; the CUDA context, the libraries' workspaces
-and what fragmentation loses (a few GiB together) come on top.
+Nothing is allocated or measured. Models are built from fake tensors, which have shapes but no memory, and the tensors
+that autograd keeps of their forward pass are added up. The result covers tensors only. The CUDA context, the libraries'
+workspaces and fragmentation add a few GiB.
 """
 
 from dopd_lightning.memory.per_gpu import Memory, memory_per_gpu

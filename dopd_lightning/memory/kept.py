@@ -1,4 +1,4 @@
-"""Memory that autograd keeps from a forward pass to the backward pass."""
+"""Memory that autograd keeps from the forward pass to the backward pass."""
 
 from __future__ import annotations
 
@@ -12,12 +12,21 @@ from torch.utils._pytree import tree_leaves
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:
-    """Return the bytes of all tensors; shared memory counts twice."""
+    """Return the total bytes of tensors; memory that two tensors share counts twice."""
     return sum(tensor.nbytes for tensor in tensors)
 
 
 class Kept:
-    """Bytes that autograd keeps: of each decoder layer, of what the layers are given, and outside of them."""
+    """Bytes that autograd keeps: in each decoder layer, as inputs of the layers, and outside the layers.
+
+    Args:
+        weights: weights of the model, which do not count.
+
+    Attributes:
+        of_layers: bytes kept in each decoder layer.
+        inputs: bytes of the inputs of all layers.
+        outside: bytes kept outside the layers.
+    """
 
     def __init__(self, weights: Iterable[Tensor]) -> None:
         self.of_layers: list[int] = []
@@ -46,7 +55,7 @@ class Kept:
 
 
 class Storages:
-    """Memory that tensors lie in, each counted once; it is held, so that no other takes its address."""
+    """Storages of tensors, each counted once. They are held, so that no new storage gets the address of an old one."""
 
     def __init__(self, tensors: Iterable[Tensor] = ()) -> None:
         self._found: dict[int, torch.UntypedStorage] = {}
@@ -57,7 +66,7 @@ class Storages:
         return tensor.untyped_storage()._cdata in self._found
 
     def add(self, tensor: Tensor) -> int:
-        """Bytes that were not there before."""
+        """Add the storage of a tensor, and return its bytes; 0 if it was there before."""
         if tensor in self:
             return 0
         storage = tensor.untyped_storage()
@@ -67,7 +76,7 @@ class Storages:
 
 @contextmanager
 def watching(model: nn.Module, layers: Iterable[nn.Module]) -> Iterator[Kept]:
-    """Record the tensors that autograd keeps of the model's forward pass."""
+    """Record the bytes that autograd keeps of the model's forward pass inside the block."""
     kept = Kept(model.parameters())
     with ExitStack() as stack:
         for layer in layers:

@@ -1,4 +1,4 @@
-"""The parts that a process's GPU has to hold, and the most that is there at once."""
+"""Parts of the memory of one process's GPU, and their peak."""
 
 from __future__ import annotations
 
@@ -19,29 +19,40 @@ PRECISIONS = ("32-true", "bf16-mixed", "bf16-true")
 
 _STATES_OF_ADAMW = 2
 _LAYERS_GATHERED = 2
-"""Layers of a sharded policy that are whole at once: the one that computes, and the next one, being gathered."""
+"""Layers of a sharded policy that are whole at once: the one that computes, and the next one, which is gathered."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes of one process's GPU, by part.
+    """Bytes on the GPU of one process, by part.
 
     Attributes:
-        student, gradients, optimizer: weights and what belongs to them; always there. (Lightning lets go of gradients
-            only just before the next backward pass.)
-        sources: the weights of each source, by name; always there.
-        buckets: the copies of the gradients that DDP sends.
-        gathered_to_write: the student's weights, whole, while it writes under FSDP2.
-        cache: keys and values of the rollouts at their full length, and of one layer again, which grows by copying.
-        gathered_to_score: under FSDP2, embedding and head of each policy, and two decoder layers of the largest.
-        kept: what autograd keeps for the student's backward pass, low-precision copies of its weights included.
-        in_flight: what one decoder layer makes on the way, taken to be what autograd would keep of it; of the policy
-            where it is largest.
-        states: hidden states of the policies, the gradient of the student's, and tables of the sources' likeliest
+        student: weights of the student.
+        gradients: gradients of the student. They are always there: Lightning frees them just before the next backward
+            pass.
+        optimizer: states of AdamW.
+        sources: weights of each source, by name.
+        buckets: copies of the gradients that DDP communicates.
+        gathered_to_write: whole weights of the student while it writes responses, under FSDP2.
+        cache: keys and values of the rollouts at full length, plus those of one layer, which is copied to grow.
+        gathered_to_score: embedding and head of each policy, and two decoder layers of the largest, under FSDP2.
+        kept: tensors that autograd keeps for the student's backward pass, including low-precision copies of weights.
+        in_flight: temporary tensors of one decoder layer, estimated by what autograd would keep of it, for the policy
+            with most.
+        states: hidden states of the policies, the gradient of the student's, and the sources' tables of likeliest
             tokens.
-        loss: logits, as far as ``loss_memory`` goes.
-        head_gradient: of the student's head, in float32.
-        update: what AdamW makes on the way, on a GPU: as much as the weights.
+        loss: logits, limited by ``loss_memory``.
+        head_gradient: gradient of the student's head, in float32.
+        update: temporary tensors of AdamW, as large as the weights.
+
+    Example:
+        >>> from transformers import Qwen3Config
+        >>> small = Qwen3Config(vocab_size=64, hidden_size=8, intermediate_size=16, num_hidden_layers=1)
+        >>> memory = memory_per_gpu(small, prompt_tokens=8, response_tokens=8, rollouts=2, loss_memory=1.0)
+        >>> memory.student, memory.gradients, memory.optimizer  # 4 bytes a parameter; AdamW has two moments
+        (531040, 531040, 1062080)
+        >>> memory.always  # their sum: the reference is the student, and adds no weights
+        2124160
     """
 
     student: int
@@ -66,7 +77,7 @@ class Memory:
 
     @property
     def rollout(self) -> int:
-        """While the student writes."""
+        """Bytes while the student writes responses."""
         return self.always + self.gathered_to_write + self.cache
 
     @property
@@ -77,7 +88,7 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """The most that is there at once."""
+        """Largest number of bytes at any time."""
         return max(self.rollout, self.step, self.always + self.update)
 
 
@@ -98,32 +109,37 @@ def memory_per_gpu(
     loss_memory: float = LOSS_MEMORY,
     activation_checkpointing: bool = False,
 ) -> Memory:
-    """Bytes that `DOPDModule` needs on each GPU, with AdamW, rollouts by transformers, and every token a real one.
+    """Compute the bytes that `DOPDModule` needs on each GPU, with AdamW and rollouts by transformers.
 
     Args:
-        student: its config; it has float32 weights, but with ``bf16-true``.
-        teacher: the config of the source of this name, or None.
-        reference: likewise, or a kind that is made of the student: ``student``, ``snapshot``, ``ema`` or ``base``.
-        sources: further ones by name, likewise; each member of an ensemble is one.
-        processes: GPUs, of all nodes.
-        strategy: ``ddp`` (or one process) or ``fsdp``.
+        student: config of the student; its weights are float32, or bfloat16 with precision ``bf16-true``.
+        teacher: config of the teacher; None without one.
+        reference: config of the reference, or a kind made from the student: ``student``, ``snapshot``, ``ema`` or
+            ``base``.
+        sources: configs or kinds of further sources by name; each member of an ensemble is a source here.
+        processes: number of GPUs on all nodes.
+        strategy: ``ddp`` (also for one process) or ``fsdp``.
         precision: Lightning's ``32-true``, ``bf16-mixed`` or ``bf16-true``.
-        teacher_dtype: of all frozen models; with ``bf16-true`` these are bfloat16.
-        prompt_tokens, response_tokens: lengths, padding included.
-        rollouts: of a process in a micro-batch.
-        top_k: of the likeliest tokens that the sources' tables keep.
-        loss_memory: MiB, as the module's.
-        activation_checkpointing: whether autograd keeps a decoder layer's input alone, and does the rest again.
+        teacher_dtype: dtype of all frozen models; always bfloat16 with precision ``bf16-true``.
+        prompt_tokens, response_tokens: lengths in tokens, padding included; padding costs as much as other tokens.
+        rollouts: number of rollouts of a process in a micro-batch.
+        top_k: number of likeliest tokens that the sources' tables keep.
+        loss_memory: MiB for logits, as in `DOPDModule`.
+        activation_checkpointing: keep only the inputs of decoder layers, and recompute the rest in the backward pass.
 
     Raises:
-        ConfigError: for an unknown strategy, precision or reference, or a number below 1.
+        ConfigError: for an unknown strategy, precision or reference, a number below 1, or a model without named decoder
+            layers.
 
     Example:
         >>> from transformers import Qwen3Config
         >>> small = Qwen3Config(vocab_size=64, hidden_size=8, intermediate_size=16, num_hidden_layers=1)
-        >>> memory = memory_per_gpu(small, small, prompt_tokens=8, response_tokens=8, rollouts=2)
-        >>> memory.gradients == memory.student, memory.optimizer == 2 * memory.student  # AdamW has two averages
-        (True, True)
+        >>> sizes = {"prompt_tokens": 8, "response_tokens": 8, "rollouts": 2}
+        >>> one, four = (memory_per_gpu(small, small, processes=n, strategy="fsdp", **sizes) for n in (1, 4))
+        >>> one.student, one.sources  # 132,760 parameters in float32, and in bfloat16
+        (531040, {'teacher': 265520})
+        >>> four.student, four.sources  # a quarter on each GPU
+        (132760, {'teacher': 66380})
     """
     check_choice("strategy", strategy, STRATEGIES)
     check_choice("precision", precision, PRECISIONS)
@@ -168,7 +184,7 @@ def memory_per_gpu(
 
 
 def _policy(name: str, given: PreTrainedConfig | str, student: Policy, dtype: torch.dtype, batch: Batch) -> Policy:
-    """The policy that a source scores with."""
+    """Return the sizes of the policy that a source scores with."""
     if isinstance(given, PreTrainedConfig):
         return Policy.of(given, dtype, batch)
     check_choice(name, given, ("student", "snapshot", "ema", "base"))

@@ -1,4 +1,4 @@
-"""One policy: its weights, and what its forward pass leaves behind, told by a model of fake tensors."""
+"""Memory of one policy, its weights and its forward pass, computed with fake tensors."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def number_of_parameters(config: PreTrainedConfig) -> int:
 
     Example:
         >>> from transformers import Qwen3Config
-        >>> embeddings_alone = Qwen3Config(vocab_size=100, hidden_size=8, num_hidden_layers=0, tie_word_embeddings=True)
-        >>> number_of_parameters(embeddings_alone)  # 100 * 8, and the last normalisation
+        >>> only_embeddings = Qwen3Config(vocab_size=100, hidden_size=8, num_hidden_layers=0, tie_word_embeddings=True)
+        >>> number_of_parameters(only_embeddings)  # 100 * 8, and 8 of the last normalisation
         808
     """
     with FakeTensorMode():
@@ -33,7 +33,7 @@ def number_of_parameters(config: PreTrainedConfig) -> int:
 
 @dataclass(frozen=True)
 class Batch:
-    """Input and output sizes of policies: rows, tokens of prompt and response, and whether autocast is on."""
+    """Input of policies: number of rows, tokens of prompt and response, and True for autocast (``mixed``)."""
 
     rows: int
     prompt: int
@@ -50,24 +50,25 @@ class Batch:
         return View(inputs, self.response)
 
     def autocast(self) -> torch.autocast:
-        """Autocast as Lightning uses it, without a cache: a weight is cast each time it is used."""
+        """Return autocast as Lightning uses it, without a cache: a weight is cast at each use."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self.mixed, cache_enabled=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A policy's weights and forward pass; bytes, where nothing else is said.
+    """Sizes of a policy's weights and forward pass, in bytes unless stated.
 
     Attributes:
+        weights: all weights.
         layer: weights of the largest decoder layer.
-        root: weights outside of decoder layers.
-        head: numbers in the output head.
-        width: of hidden states, in numbers.
-        kept: see `Memory`.
-        kept_of_inputs: the same, but of decoder layers their inputs alone.
-        kept_of_layer: the same, of the decoder layer that has most.
+        root: weights outside the decoder layers.
+        head: number of weights in the output head.
+        width: width of the hidden states, in numbers.
+        kept: tensors that autograd keeps for the backward pass.
+        kept_of_inputs: the same, with only the inputs of decoder layers.
+        kept_of_layer: the same, of the one decoder layer that keeps most.
         cache: keys and values.
-        states: of the whole sequence, and once more of the response, as the head's factor.
+        states: hidden states of the whole sequence, plus those of the response as input of the head.
     """
 
     weights: int
@@ -107,7 +108,7 @@ class Policy:
 
 
 def causal_lm(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-    """Untrained, in train mode: dropout is kept for the backward pass, too."""
+    """Build an untrained model in train mode, in which autograd keeps dropout masks, too."""
     with no_init_weights():
         model = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype)  # type: ignore[no-untyped-call]
     model.tie_weights()
@@ -118,7 +119,10 @@ def _layers_of(model: PreTrainedModel) -> list[nn.Module]:
     names = set(getattr(model, "_no_split_modules", None) or ())
     layers = [module for module in model.modules() if type(module).__name__ in names]
     if not layers:
-        raise ConfigError(f"{type(model).__name__} does not name its decoder layers: its memory cannot be told")
+        raise ConfigError(
+            f"{type(model).__name__} has no _no_split_modules that name its decoder layers: "
+            "its memory cannot be computed"
+        )
     return layers
 
 
