@@ -1,4 +1,4 @@
-"""Interface of sources of supervision."""
+"""Interfaces of sources of supervision."""
 
 from __future__ import annotations
 
@@ -25,17 +25,6 @@ class ScoringRequest:
         view: the responses, each after the source's own prompt.
         scoring: computes the scores of a policy.
         top_k: number of likeliest tokens that the fusion rule compares.
-
-    Example:
-        >>> import torch
-        >>> from dopd_lightning.rollout import as_responses
-        >>> from dopd_lightning.scores import view_of
-        >>> examples, responses = [{"prompt": "2 + 3 ="}, {"prompt": "4 ="}], as_responses([[31, 32], [33]])
-        >>> rollouts = Rollouts.of(examples, responses, pad_id=0, device=torch.device("cpu"))
-        >>> view = view_of([[11, 12, 13], [14]], rollouts.responses, pad_id=0)
-        >>> reading = Reading(rollouts, view, Scoring(vocabulary_size=100, temperature=1.0, memory=64))
-        >>> reading.of_rows(torch.tensor([1])).view.inputs["input_ids"]  # prompt 14 and response 33, both padded
-        tensor([[ 0,  0, 14, 33,  0]])
     """
 
     rollouts: Rollouts
@@ -48,22 +37,22 @@ class ScoringRequest:
         return ScoringRequest(self.rollouts.of_rows(rows), self.view.of_rows(rows), self.scoring, self.top_k)
 
     def scores_of(self, policy: PreTrainedModel) -> Scores:
-        """Return the scores of the responses under ``policy``, without gradient."""
+        """Score the responses by ``policy``, without gradient."""
         return self.scoring(policy, self.view, self.rollouts.responses, self.top_k)
 
 
 class Source(nn.Module, ABC):
     """Source of supervision for the student's responses, without gradient: a `ScoringSource` or a `RewardSource`.
 
-    A source is a module, so that its weights are moved, sharded and saved with the run's other weights. It never holds
-    the student; each method gets it as an argument.
+    It is a module, so that its weights are moved, sharded and saved with the others. It never holds the student, which
+    is an argument of each call.
 
     Args:
-        shown: probability, for each example, that the source sees privileged text; 1 if not given. (`PrivilegedAccess`
+        shown: probability, for each example, that it sees privileged text; always if not given. (`PrivilegedAccess`
             sets it for the sources ``teacher`` and ``reference``.)
 
     Attributes:
-        keeps_dtype: True if the weights keep the dtype they were loaded in, whatever the run's precision.
+        keeps_dtype: True if its weights keep the dtype they were loaded in, whatever the run's precision.
 
     Raises:
         ConfigError: for a probability outside [0, 1].
@@ -74,14 +63,6 @@ class Source(nn.Module, ABC):
     def __init__(self, shown: float | None = None) -> None:
         super().__init__()
         self.shown = None if shown is None else check_range("shown", shown, at_least=0, at_most=1)
-
-    @abstractmethod
-    def policies(self, student: PreTrainedModel) -> Mapping[str, PreTrainedModel]:
-        """Return the policies that the source scores with: one under the name ``""``, or several by name."""
-
-    @abstractmethod
-    def scores(self, student: PreTrainedModel, reading: Reading) -> Scores:
-        """Return the scores of the responses. All processes call it, even one without responses."""
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuse examples that the source cannot score; called before responses are written.
@@ -97,17 +78,17 @@ class Source(nn.Module, ABC):
         """Update from the student after an optimizer step."""
 
     def saves(self, name: str) -> bool:
-        """Return whether an entry of the state dict changes in training and therefore belongs in a checkpoint."""
+        """Return whether an entry of its state dict changes in training, and so belongs in a checkpoint."""
         return False
 
     @property
     def averages(self) -> Sequence[Tensor]:
-        """Moving averages. Their small steps need float32: low precision would round them away."""
+        """Moving averages, whose small steps a low precision would round away."""
         return []
 
     @property
     def given(self) -> Sequence[PreTrainedModel]:
-        """Models that the source was given; they are frozen with it."""
+        """Models that it was given, which are frozen with it."""
         return []
 
 
