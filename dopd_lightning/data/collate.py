@@ -16,7 +16,7 @@ Batch = Mapping[str, Any]
 def collate(examples: Sequence[Example]) -> dict[str, list[Any]]:
     """Turn examples into columns of equal length, ``None`` where an example lacks the field.
 
-    Texts stay texts: tokenization needs to know which of the three prompts is meant, and belongs to the views.
+    Texts stay texts: each policy's prompt is rendered and tokenized later.
 
     Example:
         >>> collate([{"prompt": "1 + 1 = ?", "answer": 2}, {"prompt": "Why?"}])

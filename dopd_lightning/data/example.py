@@ -22,7 +22,7 @@ Prompt = str | list[Message]
 
 
 class Example(TypedDict, total=False):
-    """Prompt ``x`` with optional fields. Verifiers may use further keys of their own.
+    """Example: a prompt ``x`` and optional fields. Verifiers may use further keys of their own.
 
     Args:
         prompt: input of the deployed student: plain text, or chat messages.

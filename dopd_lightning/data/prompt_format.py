@@ -164,7 +164,7 @@ class PromptFormat:
     ) -> Dataset[Example] | Sequence[Example]:
         """Return the dataset without prompts beyond ``max_tokens``; itself if there are none.
 
-        Every prompt is measured. Exception: under ``fail``, of a dataset with the attribute ``generated``, at most
+        Every prompt is measured, except in a dataset with the attribute ``generated``: there, under ``fail``, at most
         :data:`MOST_CHECKED` prompts are, evenly spread, so that training on a million problems can start. The log says
         so, and the rest is checked as batches are built.
 

@@ -26,7 +26,7 @@ class Loss(NamedTuple):
     """Loss of a batch.
 
     Attributes:
-        loss: scalar; ``backward`` can be called once on that of `fused_loss`.
+        loss: scalar. ``backward`` works only once on that of `fused_loss`.
         per_token: ``(batch, response)``, detached: sum over terms of weight times divergence, 0 where masked.
     """
 

@@ -1,4 +1,4 @@
-"""Targets, which know the student's divergence from them and its gradient."""
+"""Targets: each computes the student's divergence from it, and the gradient."""
 
 from __future__ import annotations
 

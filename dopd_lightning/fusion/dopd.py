@@ -43,7 +43,8 @@ class DOPD:
     HS      reference  reverse KL  top-K             ``beta_light``
     ======  =========  ==========  ================  =============
 
-    From DOPD (arXiv 2606.30626, Sec. 3.2 and 4.1). The last four fields are its ablations (Tables 6 to 8).
+    From DOPD (arXiv 2606.30626, Sec. 3.2 and 4.1). ``regimes``, ``divergence``, ``support`` and ``source`` are its
+    ablations (Tables 6 to 8); "ours" marks choices where the paper is silent.
 
     Attributes:
         beta_light: weight of the regimes LH and HS, at least 0.

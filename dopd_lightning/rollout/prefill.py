@@ -17,7 +17,7 @@ _REPEATABLE = (DynamicLayer, DynamicSlidingWindowLayer)
 
 @torch.no_grad()
 def prefill(policy: PreTrainedModel, prompt_ids: Tensor, prompt_mask: Tensor, repeats: int) -> DynamicCache | None:
-    """Read each prompt but for its last token, which ``generate`` reads: there it samples the first response token.
+    """Read each prompt except its last token, which ``generate`` reads to sample the first response token.
 
     Left alone, transformers' ``generate`` reads a prompt once for each response. Given the keys and values of one
     reading, repeated, it samples the same for less.

@@ -175,7 +175,7 @@ class _Given(LogitsProcessor):
 
 @contextmanager
 def _own_generation_config_set_aside(policy: PreTrainedModel) -> Iterator[None]:
-    """Replace the policy's generation config: transformers fills open fields from it (Qwen's has ``top_k`` 20)."""
+    """Replace the policy's generation config: transformers fills unset fields from it (Qwen's has ``top_k`` 20)."""
     own = policy.generation_config
     policy.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     try:

@@ -25,7 +25,7 @@ class StateScores:
         response_ids: ``(batch, response)``, the sampled tokens.
         mask: ``(batch, response)``, true at response tokens; nothing is read elsewhere.
         top_k: how many of the likeliest tokens to keep; 0 for none.
-        temperature: of the loss; divides all logits but those of ``logp`` and ``entropy``.
+        temperature: of the loss; ``logp`` and ``entropy`` are at temperature 1.
         memory: MiB for logits.
 
     Attributes:

@@ -11,7 +11,7 @@ from dopd_lightning.inputs import View
 def response_states(policy: PreTrainedModel, view: View) -> Tensor:
     """Return the hidden states ``(batch, response, width)`` from which the head computes the response's logits.
 
-    They are the head's input, after the model's last normalisation; the head itself gets zero rows. The call goes
+    They are the head's input, after the model's last normalisation; the head computes no logits. The call goes
     through the whole policy, including wrappers.
 
     Example:

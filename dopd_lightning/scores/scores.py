@@ -15,7 +15,7 @@ class Scores(Protocol):
 
     Attributes:
         mask: ``(batch, response)``, true at response tokens; ``tokens`` is how many there are, in the mask's order.
-        temperature: of the loss; it divides all logits but those of ``logp`` and ``entropy``.
+        temperature: of the loss; ``logp`` and ``entropy`` are at temperature 1.
     """
 
     mask: Tensor

@@ -249,7 +249,7 @@ class DOPDModule(L.LightningModule):
                 raise DataError("batch: there is no example in it; only one of several processes may have none")
         self._warned = self._warned or warn_without_privileged_text(examples, self._sources, self.fusion)
         if self._trainer is not None and batch_idx % self.trainer.accumulate_grad_batches == 0:
-            # Lightning zeroes the gradient here: nothing of a step that was broken off may be left.
+            # Lightning zeroes the gradient here: discard the metrics of an interrupted step, too.
             self._log_step.begin()
             self._micro_batches = 0
         if not self._is_finite:
@@ -394,7 +394,7 @@ class DOPDModule(L.LightningModule):
                 shard(policy, mesh["data_parallel"])
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move and convert, except for the dtype of frozen models and of a rule's own weights and means.
+        """Move and convert. Frozen models and the fusion rule keep their dtype.
 
         (``precision=bf16-true`` would convert all. A snapshot or average has the student's dtype.)
         """

@@ -36,7 +36,7 @@ class Objective:
         scoring: scores responses under policies.
         reduction: ``rollout`` or ``token``.
         end_ids: tokens that end a response.
-        check: refuses biased targets and divergences, before the loss is computed.
+        check: called with targets and divergences of the terms; raises for a biased one.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Objective:
             student: the trained policy.
             sources: those that the rule needs, by name.
             views: inputs of the student and each source, by name.
-            rollouts: the student's responses.
+            rollouts: the responses.
             wanted: request for details.
             thresholds: for a rule that routes, instead of means over these responses.
         """

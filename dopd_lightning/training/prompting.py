@@ -16,8 +16,8 @@ from dopd_lightning.training.privileged import PrivilegedAccess
 class Prompting:
     """Draw which prompts have privileged text, and encode them.
 
-    For the student, the teacher and the reference, in this order, draws come from torch's global generator, whether or
-    not the run has them. Further sources have a generator of their own, so that they change no other draw.
+    Student, teacher and reference always draw from torch's global generator, in this order, even in a run without a
+    teacher. Other sources draw from a separate generator, so that adding one does not change the other draws.
 
     Args:
         encoder: of the run's policies.

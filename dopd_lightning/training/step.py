@@ -145,7 +145,7 @@ class Step:
         )
         if "student" in policies:
             self.writing.synchronise(always=synchronise)
-        for name, policy in policies.items():  # all processes together, whatever the rollout draws in each
+        for name, policy in policies.items():  # in all processes, even if the batch's rollout does not use it
             self.writing.try_out(policy, name)
         with evaluating(self.student):
             return as_responses(self.rollout(request))
