@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,15 @@ def test_docstrings_of_all_kinds_are_found():
     assert [text for _, text in docstrings(source)] == ["One.", "Two.", "Three.", "Four."]
 
 
+@pytest.fixture
+def datasets_cache(tmp_path, monkeypatch):
+    """Keep examples from writing to the user's cache of datasets."""
+    if importlib.util.find_spec("datasets") is not None:
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+
+
 @pytest.mark.parametrize("name", MODULES)
+@pytest.mark.usefixtures("datasets_cache")
 def test_examples_run(name):
     module = importlib.import_module(name)
     found = [each for each in doctest.DocTestFinder().find(module, globs=vars(module)) if each.examples]

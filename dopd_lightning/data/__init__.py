@@ -1,4 +1,4 @@
-"""Prompts, privileged text and answers: where they come from, how they are batched, formatted and verified."""
+"""Datasets of prompts, privileged text and answers; batches, prompt formats and verifiers."""
 
 from dopd_lightning.data.collate import collate, examples_of
 from dopd_lightning.data.concatenation import Concatenation

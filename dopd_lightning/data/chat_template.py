@@ -1,4 +1,4 @@
-"""Chats as the text that a tokenizer's chat template makes of them."""
+"""Rendering of chats as text by a tokenizer's chat template."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PROBE: list[Message] = [
     {"role": "assistant", "content": _PROBE_ANSWER},
 ]
 _SWITCHES = re.compile(r"/(?:no_)?think\b")
-"""Words that some templates take out of a message, since they act on them."""
+"""Switches in a message that some templates act on and remove."""
 _PART = re.compile(r"[\"']type[\"']: ?[\"']text[\"']")
-"""The code of content in parts, where a template takes it for text."""
+"""Start of content in parts, written out by a template that expects content to be text."""
 
 
 def render(
@@ -33,19 +33,19 @@ def render(
     *,
     add_generation_prompt: bool = True,
 ) -> str:
-    """The chat as one text, in which the content of each message is found.
+    """Render a chat as one text, and check that the text contains each message.
 
-    Content is given to the template as plain text, or else in parts (``[{"type": "text", "text": …}]``), as templates
-    of models that also read images want it.
+    The template gets content as plain text. If that fails, it gets content in parts
+    (``[{"type": "text", "text": …}]``), as templates of models that also read images expect it.
 
     Args:
-        messages: roles and contents.
-        tokenizer: has the template.
-        arguments: passed on to the template.
-        add_generation_prompt: whether the assistant's next turn is opened.
+        messages: messages with role and content.
+        tokenizer: tokenizer with the chat template.
+        arguments: further arguments of the template.
+        add_generation_prompt: whether to open the assistant's next turn.
 
     Raises:
-        DataError: if the tokenizer has no template, or the template refuses the chat or leaves some of it out.
+        DataError: if the tokenizer has no template, or the template refuses the chat or leaves out some of it.
     """
     if not tokenizer.chat_template:
         raise DataError(
@@ -66,31 +66,31 @@ def render(
         except DataError as error:
             first_error = first_error or error
         except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
-            # A template is a program, and fails as programs do.
+            # A template is a program: it can raise any of these.
             found = str([dict(message) for message in messages[:3]])[:200]
             refused = DataError(f"prompt: the tokenizer's chat template refuses {found} ({error})")
             refused.__cause__ = error
             first_error = first_error or refused
         else:
             return text
-    assert first_error is not None, "there are two forms"
+    assert first_error is not None, "both forms failed"
     raise first_error
 
 
 def end_of_turn(
     tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any] | None = None, known: Collection[int] = ()
 ) -> int | None:
-    """The token that the chat template writes behind an assistant's message; ``None`` if it writes none.
+    """Return the token that the chat template writes after an assistant's message; ``None`` if it writes none.
 
     Args:
-        tokenizer: has the template.
-        arguments: passed on to the template.
-        known: tokens that end texts: one of these, where several special tokens stand there (Command R7B closes the
-            answer, then the turn; Phi-3 the turn, then the text); otherwise the first.
+        tokenizer: tokenizer with the chat template.
+        arguments: further arguments of the template.
+        known: tokens that end a text. Of several special tokens after the message (Command R7B ends the answer, then
+            the turn; Phi-3 ends the turn, then the text), the first known one is returned, or else the first one.
     """
     try:
         text = render(_PROBE, tokenizer, arguments, add_generation_prompt=False)
-    except DataError:  # there is no template, or none for such a chat
+    except DataError:  # no template, or one that refuses this chat
         return None
     behind = text.rpartition(_PROBE_ANSWER)[2]
     added = {token: str(entry) for token, entry in tokenizer.added_tokens_decoder.items()}
@@ -100,10 +100,10 @@ def end_of_turn(
 
 
 def _check_all_there(messages: Sequence[Message], text: str) -> None:
-    """Refuse a text without a message's content.
+    """Raise DataError if the text lacks the content of a message.
 
-    Templates strip contents, or break their lines otherwise; write tools' as JSON; and drop the thinking that stands
-    before an earlier answer.
+    Whitespace is ignored, since templates strip or change it. Content may be escaped as in JSON, as that of tools often
+    is. Of the assistant's messages only the last line is searched: templates drop the thinking before an answer.
 
     Raises:
         DataError: naming the message.
@@ -118,5 +118,5 @@ def _check_all_there(messages: Sequence[Message], text: str) -> None:
             raise DataError(
                 f"prompt: the tokenizer's chat template leaves out the content of message {number} "
                 f"({message['role']!r}), {message['content'][:60]!r}; use another template (tokenizer.chat_template), "
-                "or write the prompt as the template takes it"
+                "or write the prompt as the template expects it"
             )

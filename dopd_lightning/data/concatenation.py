@@ -1,4 +1,4 @@
-"""Several datasets as one."""
+"""Concatenation of datasets."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dopd_lightning.errors import ConfigError
 
 
 class Concatenation(ConcatDataset[Example]):
-    """The examples of several datasets, one dataset after the other; training shuffles them.
+    """Concatenation of several datasets, in the given order; training shuffles their examples.
 
     Args:
-        sets: map-style datasets. Their names are for configs, in which each can be changed, or left out (``null``).
+        sets: map-style datasets. By its name, a config can change a dataset or leave it out (``null``).
 
     Attributes:
-        generated: whether one of them makes examples when asked for; see :meth:`PromptFormat.select`.
+        generated: whether one of them generates its examples on access; see :meth:`PromptFormat.select`.
 
     Raises:
-        ConfigError: without any dataset.
+        ConfigError: if there is no dataset.
 
     Example:
         >>> len(Concatenation(sums=[{"prompt": "1 + 1"}], products=[{"prompt": "2 x 2"}]))
@@ -28,6 +28,6 @@ class Concatenation(ConcatDataset[Example]):
     def __init__(self, **sets: Dataset[Example] | None) -> None:
         given = [examples for examples in sets.values() if examples is not None]
         if not given:
-            raise ConfigError(f"sets: there is none to read (given: {', '.join(sets) or 'nothing'}); name at least one")
+            raise ConfigError(f"sets: no dataset to read (given: {', '.join(sets) or 'nothing'}); name at least one")
         super().__init__(given)
         self.generated = any(getattr(examples, "generated", False) for examples in given)

@@ -1,4 +1,4 @@
-"""Fields of a data set: which are used, and which are not."""
+"""Log of the fields of a dataset."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ log = logging.getLogger(__name__)
 
 
 def log_fields(where: str, names: Iterable[str]) -> None:
-    """Say once which fields of a data set are used, and which are left to a verifier or a source.
+    """Log which fields of a dataset are used, and which only verifiers or sources may read.
 
     Args:
-        where: the data set.
-        names: of its examples' fields, each as often as it comes up.
+        where: name of the dataset.
+        names: names of the fields of its examples, with repetitions.
     """
     found = dict.fromkeys(names)
     known = ", ".join(name for name in FIELDS if name in found)
     others = [name for name in found if name not in FIELDS]
-    log.info("%s: with %s%s", where, known, f"; left to a verifier or a source: {listed(others)}" if others else "")
+    log.info("%s: uses %s%s", where, known, f"; only for verifiers and sources: {listed(others)}" if others else "")

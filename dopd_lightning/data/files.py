@@ -1,4 +1,4 @@
-"""Data files: what must not even be opened."""
+"""Check of data files before they are opened."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dopd_lightning.errors import DataError
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
-    """Refuse what is there and neither a file nor a folder: to read a pipe or a device may take for ever.
+    """Raise DataError if a path exists and is neither file nor folder: reading a pipe or a device may never end.
 
     Raises:
         DataError: naming the path.
     """
     try:
         mode = os.stat(path).st_mode
-    except (OSError, ValueError):  # whoever opens it says why it cannot be
+    except (OSError, ValueError):  # opening it raises a better error
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         kind = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"

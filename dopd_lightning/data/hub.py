@@ -14,21 +14,30 @@ from dopd_lightning.errors import DataError, missing_extra
 
 
 class HubDataset(Dataset[Example]):
-    """One split of a dataset, through ``datasets.load_dataset``. Needs the extra ``hub``.
+    """One split of a dataset, loaded by ``datasets.load_dataset``. Needs the extra ``hub``.
 
-    Rows stay on disk: the first is checked when the dataset is opened, each of the others when it is read.
+    Rows stay on disk. The first row is checked when the dataset is loaded, every other row when it is read.
 
     Args:
-        path: a dataset on the Hub (``openai/gsm8k``), or a format of local files (``json``, ``parquet``).
-        split: such as ``train`` or ``train[:1000]``.
-        name: the dataset's configuration, where it has several.
-        columns: renaming ``our field -> their column``, such as ``{"prompt": "question"}``. Other columns are kept.
-        data_files: files to load, instead of all.
+        path: dataset on the Hub (``openai/gsm8k``), or format of local files (``json``, ``parquet``).
+        split: split of the dataset, such as ``train`` or ``train[:1000]``.
+        name: configuration of the dataset, if it has several.
+        columns: mapping ``our field -> column``, such as ``{"prompt": "question"}``. Other columns are kept.
+        data_files: files to load instead of all files.
         revision: branch, tag or commit on the Hub.
 
     Raises:
         ConfigError: if ``datasets`` is not installed, or ``columns`` names a field that an example does not have.
         DataError: if the split cannot be loaded or is empty, or a row is not a valid example (with its number).
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "sums.jsonl")
+        ...     _ = path.write_text('{"question": "1 + 1 = ?", "answer": "2"}')
+        ...     print(HubDataset("json", "train", columns={"prompt": "question"}, data_files=str(path))[0])
+        {'answer': '2', 'prompt': '1 + 1 = ?'}
     """
 
     def __init__(
@@ -64,11 +73,11 @@ class HubDataset(Dataset[Example]):
         return check_example(self._example(self.rows[number], where), where)
 
     def _kept_rows(self) -> Sequence[int]:
-        """Numbers of the rows that are examples."""
+        """Return the numbers of the rows to use as examples."""
         return range(len(self.rows))
 
     def _example(self, row: Mapping[str, Any], where: str) -> object:
-        """Rename a row's columns to the fields of an example; the result is checked afterwards."""
+        """Convert a row to an example, which is checked afterwards."""
         return rename_columns(row, self.columns, where)
 
 

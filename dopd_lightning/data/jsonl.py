@@ -1,4 +1,4 @@
-"""Examples from a JSON Lines file: one JSON object a line."""
+"""Examples from a JSON Lines file, with one JSON object per line."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _OTHER_FORMATS = {
     b"\x28\xb5\x2f\xfd": "a zstd archive; unpack it",
     b"PAR1": "a Parquet file; read it with data=hub, path=parquet and data_files=…",
 }
-"""First bytes of files in other formats."""
+"""Name and remedy of other file formats, by the first bytes of a file."""
 
 
 class JsonlDataset(Dataset[Example]):
-    """The examples of a JSON Lines file, read and checked as a whole when it is opened. Blank lines are skipped.
+    """Examples of a JSON Lines file, all read and checked when the dataset is created. Blank lines are skipped.
 
     Args:
-        path: the file, in UTF-8.
-        columns: renaming ``our field -> their column``, such as ``{"prompt": "question"}``. Other columns are kept.
+        path: file in UTF-8.
+        columns: mapping ``our field -> key``, such as ``{"prompt": "question"}``. Other keys are kept.
 
     Raises:
         ConfigError: if ``columns`` names a field that an example does not have.
@@ -54,7 +54,7 @@ class JsonlDataset(Dataset[Example]):
         lines = enumerate(_read(self.path).split(b"\n"), start=1)
         self.examples = [_parse(line, names, f"{path}, line {n}") for n, line in lines if line.strip()]
         if not self.examples:
-            raise DataError(f"{path}: no examples; expected one JSON object a line, each with a 'prompt'")
+            raise DataError(f"{path}: no examples; expected one JSON object per line, each with a 'prompt'")
         log_fields(f"{path}, {len(self.examples)} examples", (name for example in self.examples for name in example))
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ def _read(path: Path) -> bytes:
             raise DataError(f"{path}: expected JSON Lines in UTF-8, found {found}")
     if b"\0" in content[:4]:
         raise DataError(
-            f"{path}: expected JSON Lines in UTF-8, and it begins with {content[:4]!r}; is it UTF-16 or 32?"
+            f"{path}: expected JSON Lines in UTF-8, found {content[:4]!r} at its start; is it UTF-16 or UTF-32?"
         )
     return content
 

@@ -1,4 +1,4 @@
-"""The datasets of a run as a ``LightningDataModule``."""
+"""``LightningDataModule`` of a run's datasets."""
 
 from __future__ import annotations
 
@@ -29,26 +29,34 @@ _SET_OF_STAGE = {"fit": "train", "validate": "val", "test": "test", "predict": "
 
 
 class DOPDDataModule(L.LightningDataModule):
-    """Map-style datasets and how they are batched. Batches are dicts of columns (:func:`collate`).
+    """Map-style datasets and their dataloaders. Batches are dicts of columns (:func:`collate`).
 
-    Training batches are shuffled (:class:`~dopd_lightning.data.sampler.TrainingSampler`), are all full, and go on where
-    they were when a run is resumed in the middle of an epoch (with as many workers as before). The other sets are read
-    in order. Of several processes, each reads its share, and none reads an example twice.
+    Training examples are shuffled (:class:`~dopd_lightning.data.sampler.TrainingSampler`), and all batches are full. A
+    run that resumes in the middle of an epoch, with the same number of workers, continues with the next batch. The
+    other datasets are read in order. Each of several processes reads its own share, and no example is read twice.
 
     Args:
-        train: training examples; a list will do.
-        val: examples for validation, in ``validate`` and during ``fit``. Without any, ``fit`` does not validate.
-        test: examples for testing.
-        predict: examples to answer.
-        batch_size: prompts a training batch, in each process.
-        eval_batch_size: prompts a batch elsewhere; ``batch_size`` by default.
+        train: training examples: a dataset or a list.
+        val: validation examples, for ``validate`` and during ``fit``. Without them, ``fit`` does not validate.
+        test: test examples.
+        predict: examples for ``predict``.
+        batch_size: prompts in a training batch of one process.
+        eval_batch_size: prompts in a batch of the other datasets; ``batch_size`` by default.
         num_workers: worker processes of each dataloader.
-        seed: of the training order.
+        seed: seed of the training order.
 
     Raises:
-        ConfigError: for a set that is not map-style or a size out of range; in a stage whose set is missing.
-        DataError: for a training set that does not fill a single batch, or another with less than one example for each
-            process.
+        ConfigError: if a dataset is not map-style, a size is out of range, or a stage has no dataset.
+        DataError: if the training dataset does not fill one batch, or another dataset has fewer examples than there are
+            processes.
+
+    Example:
+        >>> examples = [{"prompt": f"{n} + 1 = ?", "answer": n + 1} for n in range(5)]
+        >>> module = DOPDDataModule(train=examples, val=examples, batch_size=2)
+        >>> [batch["answer"] for batch in module.val_dataloader()]
+        [[1, 2], [3, 4], [5]]
+        >>> [batch["answer"] for batch in module.train_dataloader()]
+        [[5, 1], [2, 4]]
     """
 
     def __init__(
@@ -82,10 +90,10 @@ class DOPDDataModule(L.LightningDataModule):
     def check_prompts(
         self, prompt_format: PromptFormat, tokenizer: PreTrainedTokenizerBase, room: int = sys.maxsize
     ) -> None:
-        """Hold every set to the limit on prompts, before any model is loaded: see :meth:`PromptFormat.select`.
+        """Apply the limit on prompt length to every dataset, before a model is loaded; see :meth:`PromptFormat.select`.
 
         Raises:
-            DataError: if prompts are too long and are not to be dropped, or too few are left to train on.
+            DataError: if prompts are too long and may not be dropped, or the others do not fill a training batch.
         """
         for name, examples in self.sets.items():
             if examples is not None:
@@ -93,7 +101,7 @@ class DOPDDataModule(L.LightningDataModule):
         self._check_train_size()
 
     def setup(self, stage: str) -> None:
-        """Called by the Trainer.
+        """Check that the stage has a dataset; the Trainer calls this.
 
         Raises:
             ConfigError: if the stage's dataset is missing.
@@ -101,11 +109,11 @@ class DOPDDataModule(L.LightningDataModule):
         self._needed(_SET_OF_STAGE[stage])
 
     def train_dataloader(self) -> StatefulDataLoader[Any]:
-        """Shuffled, full batches only. It keeps its place in checkpoints, which torch's own dataloader does not."""
+        """Return shuffled, full batches. Unlike torch's own, this dataloader keeps its position in checkpoints."""
         processes, rank = self._place()
         self._check_train_size(processes)
         examples = self._needed("train")
-        with warnings.catch_warnings():  # torchdata 0.11 calls a torch function that is on its way out
+        with warnings.catch_warnings():  # torchdata 0.11 calls a deprecated torch function
             warnings.filterwarnings("ignore", message="'set_vital' is deprecated")
             loader: StatefulDataLoader[Any] = StatefulDataLoader(
                 examples,
@@ -120,15 +128,15 @@ class DOPDDataModule(L.LightningDataModule):
         return loader
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Validation examples in order; none if ``fit`` runs without them."""
+        """Return validation batches in order; none if there are no validation examples."""
         return [] if self.sets["val"] is None else self._eval_dataloader("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Test examples in order."""
+        """Return test batches in order."""
         return self._eval_dataloader("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Examples to answer in ``stage=predict``, in order."""
+        """Return batches for ``stage=predict`` in order."""
         return self._eval_dataloader("predict")
 
     def _eval_dataloader(self, name: str) -> DataLoader[Any]:
@@ -168,10 +176,10 @@ class DOPDDataModule(L.LightningDataModule):
 
 
 def _leave_signals_to_the_run(worker: int) -> None:
-    """Ctrl-C reaches the workers of a loader, too, and the run still needs them for the step that it ends with."""
+    """Ignore Ctrl-C in a dataloader's worker: the run needs its workers for its last step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _own_generator() -> torch.Generator:
-    """Return a generator for the loader's worker seeds; drawing from the global one would change the next rollouts."""
+    """Return a generator for the seeds of workers: draws from the global generator would change the next rollouts."""
     return torch.Generator().manual_seed(0)

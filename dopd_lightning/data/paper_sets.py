@@ -1,6 +1,6 @@
-"""The three text sets that the paper trains on, each read in the format that it has on the Hub.
+"""The three text datasets that the paper trains on, read in their formats on the Hub.
 
-They come without privileged text; ``stage=privilege`` writes it. Their formats are described in ``docs/paper.md``.
+They have no privileged text; ``stage=privilege`` writes it. ``docs/paper.md`` describes the formats.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ log = logging.getLogger(__name__)
 
 
 class PaperSet(HubDataset):
-    """Rows of one of the sets, the first with each prompt alone: all three repeat some, DAPO-Math-17K each of them.
+    """Dataset of the paper, with only the first of the rows that have the same prompt.
 
-    Examples have a ``prompt`` (chat messages), ``answer`` and ``completion`` where the set has them, and a ``source``,
-    which says where an example is from after the sets are mixed.
+    (All three datasets repeat some prompts; DAPO-Math-17K repeats each of them.) Examples have a ``prompt`` (chat
+    messages), an ``answer`` and a ``completion`` if the dataset has them, and a ``source``, the name of the dataset.
 
     Args:
-        path: the set on the Hub, or a format of local files (``parquet``, ``json``).
-        split: as in :class:`HubDataset`, as are the others.
+        path: dataset on the Hub, or format of local files (``parquet``, ``json``).
+        split, data_files, revision: as in :class:`HubDataset`.
 
     Raises:
-        ConfigError, DataError: as :class:`HubDataset`; for a row that is not in the set's format, with its number.
+        ConfigError, DataError: as :class:`HubDataset`; also for a row in another format, with its number.
     """
 
     prompt_column: ClassVar[str]
@@ -46,7 +46,7 @@ class PaperSet(HubDataset):
         if self.prompt_column not in self.rows.column_names:
             raise DataError(
                 f"{self.where}: no column {self.prompt_column!r} among {', '.join(map(repr, self.rows.column_names))}; "
-                f"is it the set that {type(self).__name__} reads?"
+                f"is this the dataset that {type(self).__name__} reads?"
             )
         batches = self.rows.select_columns([self.prompt_column]).iter(batch_size=1000)
         prompts = (prompt for batch in batches for prompt in batch[self.prompt_column])
@@ -57,9 +57,18 @@ class PaperSet(HubDataset):
 
 
 class RaRScience(PaperSet):
-    """RaR-Science-20K: questions of science, each with a reference answer in words, which is the completion as well.
+    """RaR-Science-20K: science questions with a reference answer in words, used as ``answer`` and ``completion``.
 
-    (Its rubrics are left out.)
+    (Its rubrics are not used.) Arguments and errors are those of :class:`HubDataset`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "rows.jsonl")
+        ...     _ = path.write_text('{"question": "What boils at 100 °C?", "reference_answer": "Water."}', "utf-8")
+        ...     print(RaRScience("json", "train", data_files=str(path))[0]["completion"])
+        Water.
     """
 
     prompt_column = "question"
@@ -75,7 +84,20 @@ class RaRScience(PaperSet):
 
 
 class DAPOMath(PaperSet):
-    """DAPO-Math-17K: problems with a whole number as answer, asked for on a last line ``Answer: …``."""
+    """DAPO-Math-17K: math problems whose answer is a whole number; prompts ask for a last line ``Answer: …``.
+
+    Arguments and errors are those of :class:`HubDataset`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> row = '{"prompt": [{"role": "user", "content": "What is 3 · 7?"}], "reward_model": {"ground_truth": "21"}}'
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "rows.jsonl")
+        ...     _ = path.write_text(f"{row}\\n{row}", "utf-8")
+        ...     [example["answer"] for example in DAPOMath("json", "train", data_files=str(path))]  # no repetition
+        ['21']
+    """
 
     prompt_column = "prompt"
 
@@ -88,7 +110,20 @@ class DAPOMath(PaperSet):
 
 
 class SkyworkCode(PaperSet):
-    """Skywork-OR1-Coding-14K: programming problems. (Their tests are left out: nothing here runs programs.)"""
+    """Skywork-OR1-Coding-14K: programming problems, in ``split="code"``, without answers.
+
+    (Their tests are not used: nothing here runs programs.) Arguments and errors are those of :class:`HubDataset`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> row = '{"prompt": [{"role": "user", "content": "Write a sort function."}], "ability": "code"}'
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "rows.jsonl")
+        ...     _ = path.write_text(row)
+        ...     print(SkyworkCode("json", "code", data_files={"code": str(path)})[0]["source"])
+        skywork_code
+    """
 
     prompt_column = "prompt"
 
@@ -99,10 +134,10 @@ class SkyworkCode(PaperSet):
 
 
 def _text(row: Mapping[str, Any], where: str, *names: str) -> str:
-    """The text at a place in a row.
+    """Return the text at a place in a row.
 
     Raises:
-        DataError: if there is none, or no text but blanks.
+        DataError: if there is no text, or only whitespace.
     """
     value: Any = row
     for name in names:

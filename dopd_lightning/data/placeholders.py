@@ -1,4 +1,4 @@
-"""Tokens that stand for a picture, a video or a sound, which a model of text never learned to read."""
+"""Placeholder tokens for images, videos or audio, which a text model never learned to read."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dopd_lightning.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_NAMED_SO = re.compile(r"image|img|video|vision|audio", re.IGNORECASE)
+_MEDIA = re.compile(r"image|img|video|vision|audio", re.IGNORECASE)
 
 
 def check_no_placeholder(text: str, tokenizer: PreTrainedTokenizerBase, what: str) -> None:
-    """Refuse text that spells such a token.
+    """Raise DataError if a text contains a placeholder token.
 
     Args:
-        text: to be tokenized.
-        tokenizer: by whose special tokens, and their names, they are known.
+        text: text to tokenize.
+        tokenizer: tokenizer whose special tokens are searched for placeholders, by their names.
         what: name of the text in the error.
 
     Raises:
@@ -28,12 +28,12 @@ def check_no_placeholder(text: str, tokenizer: PreTrainedTokenizerBase, what: st
     found = next((token for token in _placeholders(tokenizer) if token in text), None)
     if found is not None:
         raise DataError(
-            f"{what}: it has {found!r}, which stands for a picture, a video or a sound to this tokenizer, and models "
-            "here read text alone; leave it out"
+            f"{what}: it contains {found!r}, this tokenizer's placeholder for an image, a video or audio, and models "
+            "here read only text; leave it out"
         )
 
 
 @lru_cache(maxsize=8)
 def _placeholders(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     special = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
-    return tuple(token for token in special if _NAMED_SO.search(token))
+    return tuple(token for token in special if _MEDIA.search(token))

@@ -1,4 +1,4 @@
-"""Problems from reasoning-gym, as many as wanted, split so that no held-out problem is ever trained on."""
+"""Generated problems from reasoning-gym, with splits that share no problem."""
 
 from __future__ import annotations
 
@@ -18,42 +18,48 @@ from dopd_lightning.errors import ConfigError, check_choice, check_range
 SPLITS = ("train", "val", "test")
 
 _MOST_ROUNDS = 200
-"""Draws in a row without a problem of this split before giving up: 4 in 5 problems are for training."""
+"""Limit on draws in a row without a training problem; 4 in 5 problems are training problems."""
 
 
 def split_of(question: str) -> str:
-    """The split that a question belongs to, by its text: 1 in 10 is for testing, 1 in 10 for validation.
+    """Return the split of a question, which depends only on its text: 1 in 10 is ``test``, 1 in 10 is ``val``.
 
-    So splits never share a problem, whatever their seeds and sizes.
+    Splits therefore never share a problem, whatever their seeds and sizes.
     """
     return {0: "test", 1: "val"}.get(zlib.crc32(question.encode()) % 10, "train")
 
 
 class ReasoningGymDataset(Dataset[Example]):
-    """Problems of one reasoning-gym generator, with privileged hints and worked solutions for the tasks that we write.
+    """Problems of one reasoning-gym generator, with hints as privileged text.
 
-    Training problems are generated when asked for; an item is the same each time, and a problem may come up twice.
-    Validation and test problems are generated at once, all different unless asked otherwise. Problems whose own answer
-    reasoning-gym's scorer does not accept (negative ones of ``gsm_symbolic``) are left out.
+    Hints with steps, and worked solutions, exist for the tasks in :data:`~dopd_lightning.data.tasks.TASKS`. Training
+    problems are generated on access: an item is the same each time, but two items may be the same problem. Validation
+    and test problems are generated on creation. Problems whose own answer reasoning-gym's scorer rejects (negative ones
+    of ``gsm_symbolic``) are skipped.
 
     Args:
         task: name of a reasoning-gym dataset.
         size: number of examples.
         split: ``train``, ``val`` or ``test``; see :func:`split_of`.
-        seed: which problems, and which kind of hint for each. Different seeds give unrelated problems.
-        hint: kind of privileged text (:data:`~dopd_lightning.data.tasks.HINT_KINDS`), or several, of which each example
-            gets one by chance.
-        completions: add our worked solution as ``completion``.
-        chat: the question as one user message; otherwise as plain text.
-        distinct: whether held-out problems are all different. Where there are not many more than ``size``, that makes
-            rare ones as frequent as common ones, which they are not in training: ``False`` takes them as they come.
-        params: the generator's own settings, such as ``{"min_terms": 3}``.
+        seed: seed of the problems and of the kind of hint for each. Different seeds give unrelated problems.
+        hint: kind of privileged text (:data:`~dopd_lightning.data.tasks.HINT_KINDS`), or several kinds, of
+            which each example gets a random one.
+        completions: whether to add the worked solution as ``completion``.
+        chat: whether the prompt is one user message; otherwise it is plain text.
+        distinct: whether held-out problems are all different. If ``size`` is close to the number of problems, rare
+            problems then become as frequent as common ones, unlike in training; ``False`` keeps their frequencies.
+        params: settings of the generator, such as ``{"min_terms": 3}``.
 
     Attributes:
-        generated: whether examples are made when asked for, so that to look at all would take long.
+        generated: whether examples are generated on access, so that reading all of them takes long.
 
     Raises:
-        ConfigError: for a task, kind of hint or setting that does not exist, or more held-out problems than there are.
+        ConfigError: for an unknown task, kind of hint or setting, or fewer held-out problems than ``size``.
+
+    Example:
+        >>> sums = ReasoningGymDataset("chain_sum", size=1000, params={"max_terms": 3, "max_digits": 2})
+        >>> sums[1]["prompt"][0]["content"][-23:], sums[1]["privileged"], sums[1]["answer"]
+        ('problem: 22 - 83 + 54 =', 'Step 1: start with 22 and subtract 83. Step 2: add 54.', '-7')
     """
 
     def __init__(
@@ -90,7 +96,7 @@ class ReasoningGymDataset(Dataset[Example]):
 
     def __getitem__(self, index: int) -> Example:
         if not -self.size <= index < self.size:
-            raise IndexError(f"index {index} in {self.size} examples")
+            raise IndexError(f"index {index} is out of range for {self.size} examples")
         index %= self.size
         entry = self._training_entry(index) if self._held_out is None else self._held_out[index]
         kind = random.Random(f"{self.seed}/{index}").choice(self.kinds)
@@ -106,7 +112,7 @@ class ReasoningGymDataset(Dataset[Example]):
         return example
 
     def _entry(self, round_: int, index: int) -> Entry | None:
-        """The generator's problem at that place, or ``None`` if it is of another split or has no answer that counts."""
+        """Return the generator's problem at a place; ``None`` if it is of another split or its answer is rejected."""
         if round_ not in self._rounds:
             self._rounds[round_] = self._generator(round_)
         generator = self._rounds[round_]
@@ -119,8 +125,8 @@ class ReasoningGymDataset(Dataset[Example]):
         return entry if right and split_of(entry["question"]) == self.split else None
 
     def _generator(self, round_: int) -> Any:
-        """The generator of ``size`` problems that follow those of the round before."""
-        import reasoning_gym  # takes 1.5 s, which those who train on their own data need not wait for
+        """Return the generator of the ``size`` problems after those of the previous round."""
+        import reasoning_gym  # takes 1.5 s, and runs on other data do not need it
 
         return reasoning_gym.create_dataset(
             self.task, seed=self._first_seed + round_ * self.size, size=self.size, **self.params
@@ -131,7 +137,7 @@ class ReasoningGymDataset(Dataset[Example]):
             entry = self._entry(round_, index)
             if entry is not None:
                 return entry
-        raise ConfigError(f"params: {self.params!r} leave {self.task!r} without problems for training")
+        raise ConfigError(f"params: no training problem found for {self.task!r} with {self.params!r}; change them")
 
     def _held_out_entries(self, distinct: bool) -> list[Entry]:
         entries: dict[Any, Entry] = {}
@@ -141,7 +147,7 @@ class ReasoningGymDataset(Dataset[Example]):
                 return list(entries.values())
         raise ConfigError(
             f"size: {self.size} is more than the {len(entries)} different problems found for {self.task!r} in the split"
-            f" {self.split!r}; ask for fewer, or let params (now {self.params!r}) make more of them"
+            f" {self.split!r}; lower size, or change params (now {self.params!r}) so that there are more problems"
         )
 
     def _all_entries(self, rounds: int) -> Iterator[Entry]:
@@ -159,11 +165,11 @@ class ReasoningGymDataset(Dataset[Example]):
             check_choice("hint", kind, HINT_KINDS)
             if self.task not in TASKS and kind not in GENERAL_HINT_KINDS:
                 raise ConfigError(
-                    f"hint: {kind!r} is written for the tasks {', '.join(TASKS)} only; {self.task!r} can have"
+                    f"hint: {kind!r} exists only for the tasks {', '.join(TASKS)}; {self.task!r} can have"
                     f" {' or '.join(GENERAL_HINT_KINDS)}"
                 )
         if self.completions and self.task not in TASKS:
-            raise ConfigError(f"completions: written for the tasks {', '.join(TASKS)} only, not for {self.task!r}")
+            raise ConfigError(f"completions: they exist only for the tasks {', '.join(TASKS)}, not for {self.task!r}")
 
     def _check_params(self) -> None:
         from reasoning_gym.factory import DATASETS

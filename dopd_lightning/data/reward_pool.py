@@ -1,4 +1,4 @@
-"""Reward functions in processes of their own, with a time limit."""
+"""Reward functions in worker processes, with a time limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dopd_lightning.data.rewards import OfEach, RewardFunction, checked_rewards
 from dopd_lightning.data.verifiers import exact, numeric
 from dopd_lightning.errors import ConfigError
 
-_IN_PLACE = (OfEach(exact), OfEach(numeric))  # microseconds each, and no loop to hang in
+_IN_PLACE = (OfEach(exact), OfEach(numeric))  # they take microseconds and cannot hang
 _START = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
@@ -27,8 +27,8 @@ class Rewarded:
     """Rewards of one function for a batch of responses.
 
     Attributes:
-        rewards: one a response; NaN where the function knows none, or failed.
-        failures: why it failed, one sentence for each response that it failed on.
+        rewards: one for each response; NaN if the function returned None or failed.
+        failures: reasons, one sentence for each response on which the function failed.
     """
 
     rewards: list[float]
@@ -36,15 +36,15 @@ class Rewarded:
 
 
 class RewardPool:
-    """Compute rewards beside other work.
+    """Pool of worker processes that compute rewards in parallel with other work.
 
     Args:
-        functions: by name.
-        processes: number of processes; 0 for this one, where no time limit holds.
-        timeout: seconds for one response. A function that takes longer is killed.
+        functions: reward functions by name.
+        processes: number of worker processes; 0 computes in this process, without a time limit.
+        timeout: seconds for one response. A function that takes longer is stopped.
 
     Raises:
-        ConfigError: for a function that cannot be sent to a process, where processes cannot be forked.
+        ConfigError: if a function cannot be pickled, on systems without ``fork``.
     """
 
     def __init__(self, functions: Mapping[str, RewardFunction], processes: int, timeout: float) -> None:
@@ -55,15 +55,15 @@ class RewardPool:
         self._pool: ProcessPool | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_pool": None}  # a process of its own has a pool of its own
+        return vars(self) | {"_pool": None}  # a copy in another process starts its own pool
 
     def submit(self, responses: Sequence[str], examples: Sequence[Example]) -> Pending:
-        """Start to compute the rewards of responses."""
+        """Start computing the rewards of responses."""
         tasks: dict[str, list[tuple[list[int], Any]]] = {}
         for name, function in self.functions.items():
             rows = [[row] for row in range(len(responses))]
             if not isinstance(function, OfEach) and rows:
-                rows = [[*range(len(responses))]]  # it reads a batch
+                rows = [[*range(len(responses))]]  # it takes a whole batch
             tasks[name] = [
                 (each, self._task(name, [responses[n] for n in each], [examples[n] for n in each])) for each in rows
             ]
@@ -85,20 +85,20 @@ class RewardPool:
 
 
 class Pending:
-    """Rewards on their way."""
+    """Rewards that are being computed."""
 
     def __init__(self, pool: RewardPool, tasks: Mapping[str, Sequence[tuple[list[int], Any]]], count: int) -> None:
-        self._pool, self._tasks, self._count = pool, tasks, count  # a pool ends with its last reference
+        self._pool, self._tasks, self._count = pool, tasks, count  # the reference keeps the pool alive
 
     def result(self) -> dict[str, Rewarded]:
-        """Wait for the rewards, by name of the function."""
+        """Wait for the rewards and return them by name of the function."""
         found = {}
         for name, tasks in self._tasks.items():
             rewards, failures = [math.nan] * self._count, []
             for rows, task in tasks:
                 try:
                     values = task.result() if isinstance(task, Future) else task()
-                except Exception as error:  # of a user's own function, too
+                except Exception as error:  # a user's function can raise anything
                     failures += [self._sentence(error)] * len(rows)
                     continue
                 for row, value in zip(rows, values, strict=True):
@@ -108,7 +108,7 @@ class Pending:
 
     def _sentence(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
-            return f"it took longer than {self._pool.timeout:g} s for a response, and was ended"
+            return f"it took longer than {self._pool.timeout:g} s for a response, and was stopped"
         if isinstance(error, ProcessExpired):
             return f"its process ended ({error})"
         return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
@@ -119,7 +119,7 @@ def _check_sendable(name: str, function: RewardFunction) -> None:
         pickle.dumps(function)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ConfigError(
-            f"{name}: it cannot be sent to a process ({error}); define it in a module, or set processes=0"
+            f"{name}: it cannot be sent to a worker process ({error}); define it in a module, or set processes=0"
         ) from error
 
 

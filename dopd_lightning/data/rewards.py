@@ -1,4 +1,4 @@
-"""Reward functions of a whole batch, from verifiers of one response or from functions of TRL's signature."""
+"""Reward functions for batches, from verifiers of single responses or functions with TRL's signature."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dopd_lightning.data.verifiers import get_verifier
 from dopd_lightning.errors import ConfigError
 
 RewardFunction = Callable[[Sequence[str], Sequence[Example]], Sequence[float | None]]
-"""``(responses, examples)`` -> a reward for each, or None where unknown."""
+"""``(responses, examples)`` -> one reward for each response, or None where unknown."""
 
 
 @dataclass(frozen=True)
 class OfEach:
-    """Rewards of a batch by a verifier of one response, ``(response, example) -> float | None``.
+    """Reward function that calls a verifier, ``(response, example) -> float | None``, on each response of a batch.
 
     Example:
         >>> OfEach(lambda response, example: len(response))(["a", "bcd"], [{"prompt": ""}, {"prompt": ""}])
@@ -33,9 +33,9 @@ class OfEach:
 
 @dataclass(frozen=True)
 class OfTRL:
-    """Rewards of a batch by a function of TRL's signature: ``completions``, ``prompts`` and columns as keywords.
+    """Reward function that calls a function with TRL's keywords: ``prompts``, ``completions`` and columns.
 
-    Of chat prompts, each completion is a list with one assistant message, as in TRL.
+    If the prompt is a chat, its completion is a list with one assistant message, as in TRL.
 
     Example:
         >>> def longer_than(prompts, completions, limit, **columns):
@@ -57,12 +57,12 @@ class OfTRL:
 
 
 def reward_function(given: str | Callable[..., Any]) -> RewardFunction:
-    """Make a reward function of a verifier's name, a verifier, or a function of TRL's signature.
+    """Return a reward function for the name of a verifier, a verifier, or a function with TRL's signature.
 
-    A callable with a parameter called ``completions`` has TRL's signature.
+    A callable with a parameter ``completions`` has TRL's signature.
 
     Raises:
-        ConfigError: for an unknown name, or what is no callable.
+        ConfigError: for an unknown name, or an object that is not callable.
     """
     function: Callable[..., Any] = get_verifier(given)
     try:
@@ -76,10 +76,10 @@ def checked_rewards(found: Any, count: int) -> list[float]:
     """Return rewards as floats, NaN where unknown.
 
     Raises:
-        ConfigError: if there are more or fewer than ``count``, or one is no number.
+        ConfigError: if there are more or fewer than ``count``, or one is neither a finite number nor None.
     """
     if isinstance(found, str) or not hasattr(found, "__len__") or len(found) != count:
-        raise ConfigError(f"it returned {found!r}, and must return {count} numbers or None, one a response")
+        raise ConfigError(f"it returned {found!r}, and must return {count} values: a number or None for each response")
     rewards = []
     for value in found:
         try:
@@ -93,16 +93,16 @@ def checked_rewards(found: Any, count: int) -> list[float]:
 
 
 def weights_of(functions: Mapping[str, Any], weights: Mapping[str, float] | None) -> dict[str, float]:
-    """Return the weight of each function; 1 if none are given.
+    """Return the weight of each function; 1 for each if ``weights`` is None.
 
     Raises:
-        ConfigError: for other names, or what is no finite number.
+        ConfigError: if the names are not those of the functions, or a weight is not a finite number.
     """
     found = dict.fromkeys(functions, 1.0) if weights is None else {**weights}
     if found.keys() != {*functions}:
         raise ConfigError(
-            f"weights: they are of {', '.join(sorted(map(str, found)))}, and the verifiers are "
-            f"{', '.join(sorted(functions))}; give one to each"
+            f"weights: given for {', '.join(sorted(map(str, found)))}, but the verifiers are "
+            f"{', '.join(sorted(functions))}; give one weight for each"
         )
     for name, weight in found.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):

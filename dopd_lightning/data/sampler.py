@@ -1,4 +1,4 @@
-"""The order of training examples, over any number of processes."""
+"""Order of training examples, for any number of processes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from torch.utils.data import DistributedSampler
 
 
 class TrainingSampler(DistributedSampler[Any]):
-    """Shuffled anew each epoch, and dealt out: N processes with batches of B read together what one reads with N·B.
+    """Sampler that shuffles anew in each epoch and divides the examples among processes.
 
-    Its place is kept in checkpoints, counted in examples of all processes, so that as many others go on from there.
+    N processes with batches of B examples read in each step what one process with batches of N·B reads. Checkpoints
+    store the position as a number of examples over all processes, so that another number of processes can resume.
 
     Args:
-        examples: anything with a length.
-        batch_size: each process reads a whole number of batches an epoch; what is left over waits for the next.
-        processes: how many deal the examples out among them.
-        rank: which of them this is.
-        seed: of the order.
+        examples: any object with a length.
+        batch_size: examples in a batch of one process. In an epoch, each process reads a whole number of batches; the
+            remaining examples are skipped until the next epoch.
+        processes: world size.
+        rank: rank of this process.
+        seed: seed of the order.
     """
 
     def __init__(self, examples: Sized, batch_size: int, *, processes: int = 1, rank: int = 0, seed: int = 0) -> None:
@@ -30,12 +32,12 @@ class TrainingSampler(DistributedSampler[Any]):
         self._goes_on = True
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch; within the one that was stopped, the place stays."""
+        """Start a new epoch; keep the position if a resumed run is in this epoch. Lightning calls this before each."""
         if epoch != self.epoch:
             self.epoch, self._yielded, self._goes_on = epoch, 0, True
 
     def __iter__(self) -> Iterator[Any]:
-        # This runs when the first example is asked for: iterators that nobody reads from change nothing.
+        # A generator runs from its first next() on: creating an iterator without reading it changes nothing.
         if not self._goes_on or self._yielded == self.num_samples:
             self.epoch, self._yielded = self.epoch + 1, 0
         self._goes_on = False

@@ -1,4 +1,4 @@
-"""Completions of several turns: a chat that goes on behind its prompt, some of it written by others."""
+"""Completions of several turns: chats that continue a prompt, with messages of the assistant and of others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Turns(NamedTuple):
-    """Tokens of a completion, and which of them the assistant wrote: both one a token."""
+    """Token ids of a completion, and for each token whether the assistant wrote it."""
 
     ids: list[int]
     own: list[bool]
@@ -27,26 +27,26 @@ def turns_of(
     arguments: Mapping[str, Any] | None = None,
     ends: Collection[int] = (),
 ) -> Turns:
-    """Tokenize a completion of chat messages as the chat template writes it behind its prompt.
+    """Tokenize a chat completion as the chat template writes it after its prompt.
 
-    The assistant's own tokens are its contents and the token that ends each of its turns. What opens a turn, and what
-    tools or users say in between, is read and not learned.
+    The assistant's own tokens are the contents of its messages and the token that ends each of its turns. Tokens that
+    open a turn, and messages of tools or users in between, are read but not learned.
 
     Args:
-        prompt: the chat before, ending with a message to answer.
-        completion: the messages behind it, the assistant's first and last.
-        tokenizer: has the template.
-        arguments: passed on to the template.
+        prompt: chat that ends with a message to answer.
+        completion: messages after the prompt; the first and the last are the assistant's.
+        tokenizer: tokenizer with the chat template.
+        arguments: further arguments of the template.
         ends: tokens that end a turn.
 
     Raises:
-        DataError: for a completion that begins or ends with another's message, or a template that writes earlier
-            messages otherwise once later ones are there.
+        DataError: if the first or the last message is not the assistant's, or the template changes earlier messages
+            once later ones are there.
     """
     for message in (completion[0], completion[-1]):
         if message["role"] not in ANSWERING_ROLES:
             raise DataError(
-                f"completion: it begins and ends with the assistant's messages, and here is one of "
+                f"completion: its first and last message must be the assistant's, found one with the role "
                 f"{message['role']!r}, {shortened(message['content'])}"
             )
     ids: list[int] = []
@@ -58,12 +58,12 @@ def turns_of(
         text = render([*prompt, *completion[:number]], tokenizer, arguments, add_generation_prompt=opens)
         if not text.startswith(so_far):
             raise DataError(
-                f"completion: the tokenizer's chat template writes the turns before message {number - 1} otherwise "
-                "once it is there (some leave out earlier thinking); use a template that keeps them"
+                f"completion: the tokenizer's chat template changes the turns before message {number - 1} once that "
+                "message is there (some templates drop earlier thinking); use a template that keeps them"
             )
         piece = tokenizer(text[len(so_far) :], add_special_tokens=False)["input_ids"]
         learned = len(piece)
-        if answers:  # up to the end of the turn: what the template writes behind it is not the assistant's
+        if answers:  # its own tokens end with the turn; the template may write more after it
             learned = next((place for place, token in enumerate(piece, start=1) if token in ends), len(piece))
         ids += piece
         own += [answers and place < learned for place in range(len(piece))]

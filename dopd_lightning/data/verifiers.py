@@ -1,4 +1,4 @@
-"""Verifiers: is the response's final answer right? Each maps ``(response, example)`` to a score in [0, 1]."""
+"""Verifiers: functions that map ``(response, example)`` to a score in [0, 1], 1 for a correct final answer."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MARKER = re.compile(r"answer:|####", re.IGNORECASE)
 
 
 def extract_answer(response: str) -> str:
-    r"""The final answer in a response, stripped.
+    r"""Return the final answer in a response, stripped.
 
-    The last ``<answer>…</answer>``; else the last ``\boxed{…}`` with balanced braces; else the line after the last
-    ``Answer:`` or ``####``; else the whole response.
+    It is the last ``<answer>…</answer>``; else the last ``\boxed{…}`` with balanced braces; else the line after the
+    last ``Answer:`` or ``####``; else the whole response.
 
     Example:
         >>> extract_answer(r"So x is \boxed{3}."), extract_answer("3 + 4 = 7\n#### 7")
@@ -42,7 +42,7 @@ def extract_answer(response: str) -> str:
 
 
 def _last_boxed(response: str) -> str | None:
-    """Content of the ``\\boxed{…}`` that starts last among those that are closed, in one pass."""
+    """Return the content of the last ``\\boxed{…}`` whose braces are closed, in one pass; ``None`` if there is none."""
     if r"\boxed{" not in response:
         return None
     opened: list[int] = []
@@ -58,7 +58,7 @@ def _last_boxed(response: str) -> str | None:
 
 
 def exact(response: str, example: Example) -> float:
-    """1 if the final answer is the example's, character for character.
+    """Return 1 if the final answer equals the example's, character for character, and 0 otherwise.
 
     Raises:
         DataError: if the example has no ``answer``.
@@ -67,7 +67,9 @@ def exact(response: str, example: Example) -> float:
 
 
 def numeric(response: str, example: Example) -> float:
-    """1 if the last number of the final answer equals the example's; ``£1,234.50`` is ``1234.5``, ``1/2`` is ``0.5``.
+    """Return 1 if the last number of the final answer equals the example's, and 0 otherwise.
+
+    ``£1,234.50`` is read as 1234.5, and ``1/2`` as 0.5.
 
     Raises:
         DataError: if the example has no ``answer``, or an answer without a number.
@@ -84,12 +86,12 @@ def _last_number(text: str) -> Fraction | None:
 
 
 def reasoning_gym(response: str, example: Example) -> float:
-    """Score of the final answer by the scorer of the reasoning-gym dataset that the example comes from.
+    """Score the final answer with the scorer of the example's reasoning-gym dataset.
 
-    Some of these scorers give a little for a wrong answer (0.01, or the share of the text that is right): 1 is right.
+    Some of these scorers give a wrong answer a small score (0.01, or the share of correct text); only 1 is correct.
 
     Raises:
-        DataError: if the example has no ``entry`` with the name of its dataset, or reasoning-gym does not know it.
+        DataError: if the example has no ``entry`` with the name of its dataset, or reasoning-gym has no such dataset.
     """
     entry = example.get("entry")
     source = entry["metadata"].get("source_dataset") if entry and "metadata" in entry else None
@@ -98,7 +100,7 @@ def reasoning_gym(response: str, example: Example) -> float:
     scorer = _scorer(source)
     try:
         score = float(scorer(extract_answer(response), entry))
-    except Exception:  # scorers parse what the model wrote, and some raise where it is no move, grid or formula
+    except Exception:  # some scorers raise for an answer that they cannot parse
         return 0.0
     return min(max(score, 0.0), 1.0)
 
@@ -115,7 +117,9 @@ def _scorer(source: str) -> Callable[..., float]:
 
 
 def math_verify(response: str, example: Example) -> float:
-    """1 if the final answer equals the example's as mathematics, by ``math-verify``. Needs the extra ``math``.
+    """Return 1 if ``math-verify`` finds the final answer equal to the example's, and 0 otherwise.
+
+    It needs the extra ``math``.
 
     Raises:
         ConfigError: if ``math-verify`` is not installed.
@@ -125,7 +129,7 @@ def math_verify(response: str, example: Example) -> float:
         from math_verify import parse, verify
     except ImportError as error:
         raise missing_extra("verifier: 'math_verify' needs math-verify", "math") from error
-    # Its time limit is an alarm signal, which only the main thread may set.
+    # The time limit of math-verify uses an alarm signal, which only the main thread may set.
     seconds: Any = 5 if threading.current_thread() is threading.main_thread() else None
     gold = parse(f"${_answer(example)}$", parsing_timeout=seconds)
     if not gold:
@@ -143,10 +147,10 @@ VERIFIERS: dict[str, Verifier] = {
 
 
 def get_verifier(verifier: str | Verifier) -> Verifier:
-    """The verifier of that name, or the callable itself.
+    """Return the verifier with this name; a callable is returned as it is.
 
     Raises:
-        ConfigError: if it is neither.
+        ConfigError: for an unknown name, or an object that is not callable.
 
     Example:
         >>> get_verifier("numeric")("Answer: £1,234.50", {"prompt": "How much?", "answer": 1234.5})

@@ -1,4 +1,4 @@
-"""Patterns of written numbers, for verifiers that read answers and for checks that look for results in hints."""
+"""Pattern of written numbers, for verifiers that read answers and checks that search hints for results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NUMBER = re.compile(
 
 
 def value_of(match: re.Match[str]) -> Fraction | None:
-    """The number that :data:`NUMBER` matched, exactly; ``None`` for more digits than Python reads, or ``1/0``."""
+    """Return the exact value of a match of :data:`NUMBER`; ``None`` for more digits than Python reads, or ``1/0``."""
     try:
         digits = match["number"].replace(",", "") + (match["exponent"] or "")
         value = Fraction(digits) / int(match["denominator"] or 1)

@@ -22,5 +22,5 @@ def test_it_is_generated_if_one_of_its_sets_is():
 
 @pytest.mark.parametrize(("sets", "given"), [({}, "nothing"), ({"first": None}, "first")])
 def test_there_has_to_be_one(sets, given):
-    with pytest.raises(ConfigError, match=rf"sets: there is none to read \(given: {given}\)"):
+    with pytest.raises(ConfigError, match=rf"sets: no dataset to read \(given: {given}\)"):
         Concatenation(**sets)

@@ -29,8 +29,8 @@ def test_an_example_passes_unchanged(raw: dict[str, Any]) -> None:
     ("raw", "message"),
     [
         (["1 + 1?"], "expected an object with a 'prompt', found list ['1 + 1?']"),
-        ({"q": "1?", "x": 1}, "no 'prompt' among the keys 'q', 'x'; columns={prompt: …} says which it is"),
-        ({}, "no 'prompt' among the keys (none); columns={prompt: …} says which it is"),
+        ({"q": "1?", "x": 1}, "no 'prompt' among the keys 'q', 'x'; columns={prompt: …} names its column"),
+        ({}, "no 'prompt' among the keys (none); columns={prompt: …} names its column"),
         ({"prompt": None}, "'prompt' must be text or a list of chat messages, found null"),
         ({"prompt": 3}, "'prompt' must be text or a list of chat messages, found int 3"),
         ({"prompt": ""}, "'prompt' is empty"),
@@ -52,25 +52,25 @@ def test_an_example_passes_unchanged(raw: dict[str, Any]) -> None:
         ),
         (
             {"prompt": [{"role": "user", "content": "x", "images": ["a.png"]}]},
-            "'images' is there, but models here read text alone; leave it out",
+            "'images' is given, but models here read only text; leave it out",
         ),
-        ({"prompt": "x", "images": ["a.png"]}, "'images' is there, but models here read text alone; leave it out"),
+        ({"prompt": "x", "images": ["a.png"]}, "'images' is given, but models here read only text; leave it out"),
         (
             {"prompt": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "x"}]}]},
             "prompt[0] has its content in parts (str 'image', str 'text'); give one text (models here read no images)",
         ),
         (
             {"prompt": "x", "chosen": "y", "rejected": "z"},
-            "'chosen' and 'rejected' are answers to prefer or not, which nothing here learns from; take one for the "
+            "'chosen' and 'rejected' are preference data, which nothing here learns from; use one as the "
             "completion, columns={completion: chosen}, or leave them out",
         ),
         (
             {"prompt": [{"role": "assistant", "content": "Hi"}]},
-            "'prompt' ends with the assistant's message alone; a user's must come before it",
+            "'prompt' ends with the assistant's message, which must follow a user's message",
         ),
         (
             {"prompt": [*CHAT, {"role": "assistant", "content": "2"}], "completion": "3"},
-            "'prompt' ends with an answer, str '2', and 'completion' is another, str '3'; leave one of them out",
+            "'prompt' ends with an answer, str '2', but 'completion' is different, str '3'; leave one of them out",
         ),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_pipe_is_refused_and_the_log_says_which_fields_are_used(
     with caplog.at_level(logging.INFO):
         HubDataset("json", "train[:2]", columns={"prompt": "question"}, data_files=file)
     assert (
-        "json, split 'train[:2]', 2 examples: with prompt; left to a verifier or a source: 'label'" in caplog.messages
+        "json, split 'train[:2]', 2 examples: uses prompt; only for verifiers and sources: 'label'" in caplog.messages
     )
 
 

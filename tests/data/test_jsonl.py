@@ -79,7 +79,7 @@ def test_a_bad_line_is_named_by_its_number_in_the_file(file: Path, line: bytes, 
 @pytest.mark.parametrize("content", [b"", b"\n  \n"])
 def test_an_empty_file_is_an_error(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    with pytest.raises(DataError, match=r"train\.jsonl: no examples; expected one JSON object a line"):
+    with pytest.raises(DataError, match=r"train\.jsonl: no examples; expected one JSON object per line"):
         JsonlDataset(file)
 
 
@@ -96,7 +96,7 @@ def test_a_missing_file_is_named_with_the_place_where_it_was_looked_for(
     ("content", "found"),
     [
         (GOOD.decode().encode("utf-16"), "found UTF-16 text; save it as UTF-8"),
-        (GOOD.decode().encode("utf-16-le"), "is it UTF-16 or 32"),
+        (GOOD.decode().encode("utf-16-le"), "is it UTF-16 or UTF-32"),
         (gzip.compress(GOOD, mtime=0), "found a gzip archive; unpack it"),
         (b"PAR1" + bytes(8), "found a Parquet file"),
     ],
@@ -132,7 +132,7 @@ def test_the_log_says_which_fields_are_used(file: Path, caplog: pytest.LogCaptur
     assert examples[0] == {"prompt": chat[:1], "completion": "2", "id": 1}
     (line,) = caplog.messages
     assert line.endswith(
-        "train.jsonl, 2 examples: with prompt, completion; left to a verifier or a source: 'id', 'level'"
+        "train.jsonl, 2 examples: uses prompt, completion; only for verifiers and sources: 'id', 'level'"
     )
 
 

@@ -117,6 +117,6 @@ def test_a_bad_row_is_named_by_its_number_in_the_set(
 @pytest.mark.parametrize("name", SETS)
 def test_another_set_is_told_from_its_columns(load: Load, name: str) -> None:
     with pytest.raises(
-        DataError, match=f"no column .* among 'text'; is it the set that {LOADERS[name].__name__} reads"
+        DataError, match=f"no column .* among 'text'; is this the dataset that {LOADERS[name].__name__} reads"
     ):
         load(name, [{"text": "Once."}])

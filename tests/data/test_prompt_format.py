@@ -108,7 +108,7 @@ def test_a_chat_that_the_template_refuses_is_an_error(tokenizer: PreTrainedToken
 
 def test_a_chat_that_is_answered_already_is_no_prompt(tokenizer: PreTrainedTokenizerFast) -> None:
     answered: Example = {"prompt": [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]}
-    with pytest.raises(DataError, match="the chat ends with an answer already, str '2'"):
+    with pytest.raises(DataError, match="the chat already ends with an answer, str '2'"):
         PromptFormat().text(answered, tokenizer, privileged=False)
 
 
@@ -131,7 +131,7 @@ def test_a_token_for_a_picture_is_refused_where_the_tokenizer_has_it(make_tokeni
     assert PromptFormat().select([example], tokenizer, "train") == [example], "to this one it is text"
     sees = make_tokenizer()
     sees.add_special_tokens({"additional_special_tokens": ["<|image_pad|>"]})
-    with pytest.raises(DataError, match=rf"train\[0\]: {field}: it has '<\|image_pad\|>', which stands for a picture"):
+    with pytest.raises(DataError, match=rf"train\[0\]: {field}: it contains '<\|image_pad\|>', this tokenizer's"):
         PromptFormat().select([example], sees, "train")
 
 

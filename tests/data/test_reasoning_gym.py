@@ -158,11 +158,11 @@ def test_any_dataset_of_reasoning_gym_can_be_used_without_hints() -> None:
         ({"task": "zzzzzz"}, r"it has \d+, such as basic_arithmetic, chain_sum, gcd, gsm_symbolic"),
         (
             {"task": "maze"},
-            "hint: 'steps' is written for the tasks basic_arithmetic, chain_sum, gcd, gsm_symbolic only; 'maze'",
+            "hint: 'steps' exists only for the tasks basic_arithmetic, chain_sum, gcd, gsm_symbolic; 'maze'",
         ),
         (
             {"task": "maze", "hint": "none", "completions": True},
-            "completions: written for the tasks basic_arithmetic, chain_sum, gcd, gsm_symbolic",
+            "completions: they exist only for the tasks basic_arithmetic, chain_sum, gcd, gsm_symbolic",
         ),
         ({"hint": "steos"}, "hint: 'steos' is not one of answer, none, steps, steps_executed, summary"),
         ({"hint": ["none", "all"]}, "hint: 'all' is not one of"),

@@ -81,7 +81,7 @@ def test_a_failure_is_an_unknown_reward_and_a_sentence(function, failure):
 def test_a_function_of_a_batch_that_returns_too_few():
     found = rewards(lambda prompts, completions, **columns: [1.0], ["2", "5"])
     assert all(map(math.isnan, found.rewards))
-    assert found.failures == ["it returned [1.0], and must return 2 numbers or None, one a response"] * 2
+    assert found.failures == ["it returned [1.0], and must return 2 values: a number or None for each response"] * 2
 
 
 def test_no_response_is_no_reward():
@@ -103,7 +103,7 @@ def test_numbers_are_floats(found, expected):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"right": 1.0}, "weights: they are of right, and the verifiers are right, short; give one to each"),
+        ({"right": 1.0}, "weights: given for right, but the verifiers are right, short; give one weight for each"),
         ({"right": 1.0, "short": "much"}, "weights.short: 'much' must be a finite number"),
         ({"right": 1.0, "short": math.nan}, "weights.short: nan must be a finite number"),
     ],

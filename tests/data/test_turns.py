@@ -46,7 +46,7 @@ def test_one_answer_is_as_text(tokenizer: Any) -> None:
 def test_a_template_that_writes_earlier_turns_otherwise_is_refused(make_tokenizer: Any) -> None:
     counts_down = CHATML.replace("{{ m.content }}", "{{ loop.revindex }}: {{ m.content }}")
     tokenizer = make_tokenizer(chat_template=counts_down)
-    with pytest.raises(DataError, match="writes the turns before message 0 otherwise once it is there"):
+    with pytest.raises(DataError, match="changes the turns before message 0 once that message is there"):
         turns_of(PROMPT, COMPLETION, tokenizer)
 
 
@@ -55,8 +55,8 @@ def test_a_template_that_writes_earlier_turns_otherwise_is_refused(make_tokenize
     [
         ([], "'completion' must be text, a list of chat messages, or null, found list"),
         ([1], r"completion\[0\] needs 'role' and 'content', found int 1"),
-        (COMPLETION[1:], r"completion\[0\] is of 'tool'; a completion begins and ends with the assistant's messages"),
-        (COMPLETION[:2], r"completion\[1\] is of 'tool'"),
+        (COMPLETION[1:], r"completion\[0\] has the role 'tool'; the first and the last message of a"),
+        (COMPLETION[:2], r"completion\[1\] has the role 'tool'"),
         ([{"role": "assistant"}], r"completion\[0\] needs a 'content' that is text"),
     ],
 )

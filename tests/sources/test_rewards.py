@@ -92,7 +92,7 @@ def test_a_batch_that_fails_altogether_ends_the_run():
     [
         ({"verifier": "exactly"}, "verifier: 'exactly' is not one of"),
         ({"verifier": {}}, "verifier: none is given"),
-        ({"weights": {"other": 1}}, "weights: they are of other"),
+        ({"weights": {"other": 1}}, "weights: given for other"),
         ({"truncated": "cut"}, "truncated: 'cut' is not one of"),
         ({"processes": -1}, "processes: -1"),
         ({"timeout": 0}, "timeout: 0"),

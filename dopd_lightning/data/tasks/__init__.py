@@ -1,4 +1,4 @@
-"""Tasks with worked solutions and hints of every kind; the problems and the scorers are reasoning-gym's."""
+"""Worked solutions, and hints of every kind, for problems of reasoning-gym."""
 
 from dopd_lightning.data.tasks.basic_arithmetic import BASIC_ARITHMETIC
 from dopd_lightning.data.tasks.chain_sum import CHAIN_SUM
@@ -7,6 +7,6 @@ from dopd_lightning.data.tasks.gsm_symbolic import GSM_SYMBOLIC
 from dopd_lightning.data.tasks.task import GENERAL_HINT_KINDS, HINT_KINDS, Entry, Task, general_hint
 
 TASKS: dict[str, Task] = {task.name: task for task in (BASIC_ARITHMETIC, CHAIN_SUM, GCD, GSM_SYMBOLIC)}
-"""Our tasks by the name of their reasoning-gym dataset."""
+"""Tasks by the name of their reasoning-gym dataset."""
 
 __all__ = ["GENERAL_HINT_KINDS", "HINT_KINDS", "TASKS", "Entry", "Task", "general_hint"]

@@ -1,4 +1,4 @@
-"""``basic_arithmetic``: formulas in which products and parentheses come first, such as ``2 - ( 3 + 4 ) * 5``."""
+"""``basic_arithmetic``: formulas with operator precedence and parentheses, such as ``2 - ( 3 + 4 ) * 5``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _OPERATIONS: dict[type[ast.operator], tuple[str, str, Callable[[int, int], int]]
 @dataclass(frozen=True)
 class _Operand:
     value: int
-    step: int | None  # whose result it is, counted from 1; None for a number of the formula
+    step: int | None  # number, from 1, of the step with this result; None for a number of the formula
 
     def named(self) -> str:
-        """Without the value of a result."""
+        """Name the operand for a hint: a result by its step, without its value."""
         return str(self.value) if self.step is None else f"result {self.step}"
 
 
@@ -44,7 +44,7 @@ class _Step:
 
 
 def _steps(entry: Entry) -> list[_Step]:
-    """The operations in the order in which they are done: from left to right, what an operation needs before it."""
+    """Return the operations in the order of their execution: from left to right, operands first."""
     done: list[_Step] = []
 
     def value_of(node: ast.expr) -> _Operand:
@@ -62,26 +62,26 @@ def _steps(entry: Entry) -> list[_Step]:
 
     expression = entry["metadata"]["expression"]
     end = value_of(ast.parse(expression, mode="eval").body)
-    if str(end.value) != entry["answer"]:  # its simple generator works from left to right, and writes that it did not
+    if str(end.value) != entry["answer"]:  # reasoning-gym ignores precedence without parentheses
         raise ConfigError(
-            f"params: reasoning-gym answers {expression!r} by {entry['answer']}, and it is {end.value}; leave"
+            f"params: reasoning-gym's answer to {expression!r} is {entry['answer']}, but it is {end.value}; leave"
             " allow_parentheses at true"
         )
     return done
 
 
 def solution(entry: Entry) -> str:
-    """One equation a line, then the answer."""
+    """Return one equation per line, then the answer."""
     return "\n".join([*(step.equation for step in _steps(entry)), final_answer(entry["answer"])])
 
 
 def steps_executed(entry: Entry) -> str:
-    """``Step 1: 3 + 4 = 7. Step 2: 7 * 5 = 35. Step 3: 2 - 35 = -33.``"""
+    """Return the steps with results: ``Step 1: 3 + 4 = 7. Step 2: 7 * 5 = 35. Step 3: 2 - 35 = -33.``"""
     return " ".join(f"Step {n}: {step.equation}." for n, step in enumerate(_steps(entry), start=1))
 
 
 def steps(entry: Entry) -> str:
-    """``Step 1: 3 + 4. Step 2: result 1 * 5. Step 3: 2 - result 2.``: what to do in which order, no result."""
+    """Return the steps without results: ``Step 1: 3 + 4. Step 2: result 1 * 5. Step 3: 2 - result 2.``"""
     named = (f"{step.left.named()} {step.operation[0]} {step.right.named()}" for step in _steps(entry))
     return " ".join(f"Step {n}: {text}." for n, text in enumerate(named, start=1))
 

@@ -8,7 +8,7 @@ _VERBS = {"+": "add {}", "-": "subtract {}"}
 
 
 def _chain(entry: Entry) -> list[tuple[int, str, int, int]]:
-    """The calculation as steps ``(left, operator, right, result)``."""
+    """Return the calculation as steps ``(left, operator, right, result)``."""
     left, *rest = entry["metadata"]["expression"].split()
     steps = []
     running = int(left)
@@ -25,17 +25,17 @@ def _equations(entry: Entry) -> list[str]:
 
 
 def solution(entry: Entry) -> str:
-    """One equation a line, then the answer."""
+    """Return one equation per line, then the answer."""
     return "\n".join([*_equations(entry), final_answer(entry["answer"])])
 
 
 def steps_executed(entry: Entry) -> str:
-    """``Step 1: 12 + 34 = 46. Step 2: 46 - 5 = 41.``"""
+    """Return the steps with results: ``Step 1: 12 + 34 = 46. Step 2: 46 - 5 = 41.``"""
     return " ".join(f"Step {n}: {equation}." for n, equation in enumerate(_equations(entry), start=1))
 
 
 def steps(entry: Entry) -> str:
-    """``Step 1: start with 12 and add 34. Step 2: subtract 5 from that.``: the operations, no result."""
+    """Return the steps without results: ``Step 1: start with 12 and add 34. Step 2: subtract 5.``"""
     chain = _chain(entry)
     parts = []
     for n, (left, operator, right, _) in enumerate(chain, start=1):
@@ -45,7 +45,7 @@ def steps(entry: Entry) -> str:
 
 
 def summary(entry: Entry) -> str:
-    """Return the number of additions and subtractions."""
+    """Return a sentence with the numbers of additions and subtractions."""
     operators = [operator for _, operator, _, _ in _chain(entry)]
     return f"Work from left to right: {operators.count('+')} additions and {operators.count('-')} subtractions."
 

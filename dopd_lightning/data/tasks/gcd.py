@@ -11,7 +11,7 @@ from dopd_lightning.data.tasks.task import Entry, Task, final_answer
 class _Division:
     dividend: int
     divisor: int
-    named: str  # dividend and divisor, without the value of a result
+    named: str  # the division for a hint: a result by its step, without its value
 
     @property
     def equation(self) -> str:
@@ -19,7 +19,7 @@ class _Division:
 
 
 def _divisions(entry: Entry) -> list[_Division]:
-    """Remainders, each number's with what divides all before it; the last remainder of each such pair is 0."""
+    """Return the divisions of Euclid's algorithm, for each number and the divisor of all before it, down to 0."""
     first, *rest = entry["metadata"]["numbers"]
     divisions: list[_Division] = []
     divisor, divisor_name = first, str(first)
@@ -37,22 +37,22 @@ def _divisions(entry: Entry) -> list[_Division]:
 
 
 def solution(entry: Entry) -> str:
-    """One division a line, then the answer."""
+    """Return one division per line, then the answer."""
     return "\n".join([*(division.equation for division in _divisions(entry)), final_answer(entry["answer"])])
 
 
 def steps_executed(entry: Entry) -> str:
-    """``Step 1: 18 % 12 = 6. Step 2: 12 % 6 = 0.``"""
+    """Return the steps with remainders: ``Step 1: 18 % 12 = 6. Step 2: 12 % 6 = 0.``"""
     return " ".join(f"Step {n}: {division.equation}." for n, division in enumerate(_divisions(entry), start=1))
 
 
 def steps(entry: Entry) -> str:
-    """``Step 1: 18 % 12. Step 2: 12 % result 1.``: what to divide by what, no remainder."""
+    """Return the steps without remainders: ``Step 1: 18 % 12. Step 2: 12 % result 1.``"""
     return " ".join(f"Step {n}: {division.named}." for n, division in enumerate(_divisions(entry), start=1))
 
 
 def summary(entry: Entry) -> str:
-    """Return the number of divisions."""
+    """Return a sentence with the number of divisions."""
     return f"Divide with remainder, {len(_divisions(entry))} times in all."
 
 

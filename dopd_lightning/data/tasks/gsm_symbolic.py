@@ -1,7 +1,7 @@
 """``gsm_symbolic``: grade-school word problems of several steps, from 85 templates.
 
-reasoning-gym gives each problem a worked answer, in the templates' many styles: equations between words, bullets
-under headings, ``3*4=12`` or ``3 clams x 4 = 12 clams``. Here it becomes one line a step, and the hints come from them.
+reasoning-gym's worked answers have the many styles of the templates: equations between words, bullets under headings,
+``3*4=12`` or ``3 clams x 4 = 12 clams``. This module turns them into one line per step, and makes the hints from these.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dopd_lightning.data.tasks.task import Entry, Task, final_answer
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _AMOUNT = rf"-?[$£€]?(?:{_NUMBER.pattern})(?:/\d+)?%?"
 
-# "= 12 minutes", unless the calculation goes on ("= 12 - 3"). After a unit ("3 clams x 4 = 12 clams") the result's unit
-# goes too. The group is atomic, or "= 12 - 3" would be read as "= 1" with something harmless behind it.
+# Results such as "= 12 minutes", unless the calculation goes on ("= 12 - 3"). If a unit stands before the "=", as in
+# "3 clams x 4 = 12 clams", the unit of the result belongs to the match. The group is atomic: otherwise "= 12 - 3" would
+# match as "= 1".
 _UNIT = r"(?:/\w+| (?!of\b)[a-z]+(?:/[a-z]+)?)?"
 _GOES_ON = r"(?!\s*(?:[-+*(]|x\s|/\s*\d))"
 _RESULT = re.compile(rf"(?:(?<=[A-Za-z])\s*=\s*(?>({_AMOUNT})){_GOES_ON}{_UNIT}|\s*=\s*(?>({_AMOUNT})){_GOES_ON})")
@@ -30,7 +31,7 @@ _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 
 def _lines(entry: Entry) -> list[str]:
-    """The worked answer as one line a step: no headings, bullets or blank lines, no ``#### n``, plain operators."""
+    """Return the worked answer, one line per step, without headings, bullets, blank lines and ``#### n``."""
     lines = []
     for raw in entry["metadata"]["answer_cot"].splitlines():
         line = (
@@ -45,7 +46,7 @@ def _lines(entry: Entry) -> list[str]:
 
 
 def _short(number: re.Match[str]) -> str:
-    """``18.0`` -> ``18`` and ``0.6666666666666666`` -> ``0.6667``, while amounts of money keep their two decimals."""
+    """Shorten ``18.0`` to ``18`` and ``0.6666666666666666`` to ``0.6667``; amounts of money keep two decimals."""
     text = number.group()
     return text if re.fullmatch(r"\d+\.\d\d", text) else f"{float(text):.4f}".rstrip("0").rstrip(".")
 
@@ -59,7 +60,7 @@ def _numbered(lines: list[str]) -> str:
 
 
 def _without_results(line: str) -> str:
-    """``so 3*4=12 are left`` -> ``so 3*4 are left``; a definition (``Sarah = 12 points``) is no result and stays."""
+    """Remove results: ``so 3*4=12 are left`` -> ``so 3*4 are left``. Definitions (``Sarah = 12 points``) stay."""
     kept, position, clause = [], 0, 0
     for result in _RESULT.finditer(line):
         if re.search(r"\d", line[clause : result.start()]):
@@ -70,24 +71,24 @@ def _without_results(line: str) -> str:
 
 
 def solution(entry: Entry) -> str:
-    """The reasoning, one step a line, then the answer."""
+    """Return the reasoning, one step per line, then the answer."""
     return "\n".join([*_lines(entry), final_answer(entry["answer"])])
 
 
 def steps_executed(entry: Entry) -> str:
-    """``Step 1: His cousin has 9 - 3 = 6 toys. Step 2: Together, they have 9 + 6 = 15 toys.``"""
+    """Return the steps with results: ``Step 1: His cousin has 9 - 3 = 6 toys. Step 2: They have 9 + 6 = 15 toys.``"""
     return _numbered(_lines(entry))
 
 
 def steps(entry: Entry) -> str:
-    """``Step 1: His cousin has 9 - 3 toys. Step 2: Together, they have 9 + ? toys.``
+    """Return the steps without results: ``Step 1: His cousin has 9 - 3 toys. Step 2: Together, they have 9 + ? toys.``
 
-    Results are left out, and so is every other number that the question does not contain (``?``): the numbers that are
-    left tell nothing that the question did not.
+    Every other number that the question does not contain becomes ``?``, so that the hint has only numbers of the
+    question.
     """
     given = {_value(number) for number in _NUMBER.findall(re.sub(r"\d+\.\d+", _short, entry["question"]))}
     lines = _lines(entry)
-    # A fraction is one result, even where the question has its numerator and its denominator ("1/4" from a 1 and a 4).
+    # A fraction is one result, even if its numerator and denominator are numbers of the question ("1/4" from 1 and 4).
     results = {first or second for line in lines for first, second in _RESULT.findall(line)}
     fractions = [result for result in results if "/" in result and result not in entry["question"]]
 
@@ -101,7 +102,7 @@ def steps(entry: Entry) -> str:
 
 
 def summary(entry: Entry) -> str:
-    """``Work in two steps, with addition and subtraction.``: how many steps, which operations, no number at all."""
+    """Return the number of steps and their operations: ``Work in two steps, with addition and subtraction.``"""
     lines = _lines(entry)
     count = f"{_COUNTS[len(lines)]} step{'s' if len(lines) > 1 else ''}"
     found = [name for name, sign in _OPERATIONS.items() if any(sign.search(line) for line in lines)]

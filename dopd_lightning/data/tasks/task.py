@@ -1,4 +1,4 @@
-"""Additions to a reasoning-gym generator: worked solutions, and hints of every kind that the paper compares."""
+"""Worked solutions, and hints of every kind that the paper compares, for a reasoning-gym dataset."""
 
 from __future__ import annotations
 
@@ -10,22 +10,30 @@ Entry = Mapping[str, Any]
 """One item of a reasoning-gym dataset: ``question``, ``answer`` and ``metadata``."""
 
 HINT_KINDS = ("answer", "steps_executed", "steps", "summary", "none")
-"""The kinds of privileged information of the paper's Table 4, from the one that gives most away to nothing at all."""
+"""Kinds of privileged text in the paper's Table 4, in order from most to least information."""
 
 GENERAL_HINT_KINDS = ("answer", "none")
-"""The kinds that need no writing of ours, so that every reasoning-gym dataset has them."""
+"""Kinds of hints that every reasoning-gym dataset has, since they need only the final answer or nothing."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Our own writing around one reasoning-gym dataset.
+    """Functions that write a worked solution and hints for an entry of one reasoning-gym dataset.
 
     Args:
-        name: name under which reasoning-gym registers the generator and its scorer.
+        name: name of the dataset in reasoning-gym.
         solution: entry -> worked solution, ending with ``<answer>…</answer>``.
-        steps_executed: entry -> the steps with their results (gives the final answer away).
-        steps: entry -> the steps without any result that the question does not already contain.
-        summary: entry -> one sentence on how to go about it, without numbers that have to be computed.
+        steps_executed: entry -> steps with their results, including the final answer.
+        steps: entry -> steps without any result that the question does not contain.
+        summary: entry -> one sentence on the method, without numbers that have to be computed.
+
+    Example:
+        >>> from dopd_lightning.data.tasks import TASKS
+        >>> entry = {"question": "12 + 34 - 5 =", "answer": "41", "metadata": {"expression": "12 + 34 - 5"}}
+        >>> TASKS["chain_sum"].hint(entry, "steps")
+        'Step 1: start with 12 and add 34. Step 2: subtract 5.'
+        >>> TASKS["chain_sum"].hint(entry, "steps_executed")
+        'Step 1: 12 + 34 = 46. Step 2: 46 - 5 = 41.'
     """
 
     name: str
@@ -35,7 +43,7 @@ class Task:
     summary: Callable[[Entry], str]
 
     def hint(self, entry: Entry, kind: str) -> str | None:
-        """Privileged text of the given kind (see :data:`HINT_KINDS`), or ``None`` for ``"none"``."""
+        """Return privileged text of a kind in :data:`HINT_KINDS`; ``None`` for the kind ``none``."""
         if kind in GENERAL_HINT_KINDS:
             return general_hint(entry, kind)
         text: str = getattr(self, kind)(entry)
@@ -43,7 +51,7 @@ class Task:
 
 
 def general_hint(entry: Entry, kind: str) -> str | None:
-    """Privileged text of a kind that any entry can have (see :data:`GENERAL_HINT_KINDS`).
+    """Return privileged text of a kind in :data:`GENERAL_HINT_KINDS`; ``None`` for the kind ``none``.
 
     Example:
         >>> general_hint({"question": "1 + 1?", "answer": "2", "metadata": {}}, "answer")
@@ -53,5 +61,5 @@ def general_hint(entry: Entry, kind: str) -> str | None:
 
 
 def final_answer(answer: object) -> str:
-    """The line that ends every worked solution, in the tags that reasoning-gym's extractor looks for."""
+    """Return the last line of a worked solution, in the tags that reasoning-gym's extractor reads."""
     return f"<answer>{answer}</answer>"

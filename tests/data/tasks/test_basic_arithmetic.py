@@ -59,7 +59,7 @@ def test_division_rounds_down_as_the_generator_s_does() -> None:
 
 
 def test_an_answer_that_is_not_the_formula_s_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'2 \+ 3 \* 4' by 20, and it is 14; leave allow_parentheses at true"):
+    with pytest.raises(ConfigError, match=r"'2 \+ 3 \* 4' is 20, but it is 14; leave allow_parentheses at true"):
         BASIC_ARITHMETIC.solution(entry("2 + 3 * 4", 20))
 
 
