@@ -1,4 +1,4 @@
-"""The models that speak: loading and building them, freezing the sources, comparing their vocabularies."""
+"""Policies: loading, building and freezing models, adapters, and checks of their vocabularies."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Freezing of policies that only answer or score."""
+"""Freezing of policies, eval mode, activation checkpointing, and the tokens that end a text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dopd_lightning.errors import ConfigError
 
 
 def freeze(policy: nn.Module) -> None:
-    """Eval mode, and no gradient for any parameter.
+    """Put a policy into eval mode and turn off gradients of all its parameters, in place.
 
     Example:
         >>> linear = nn.Linear(2, 2)
@@ -26,22 +26,22 @@ def freeze(policy: nn.Module) -> None:
 
 
 def frozen_copy(policy: PreTrainedModel) -> PreTrainedModel:
-    """The policy as it is now, frozen. Weights that are frozen already are not copied but shared: a base, of adapters.
+    """Return a frozen copy of the policy that shares its frozen weights, such as the base of adapters.
 
-    What is shared has to stay frozen, or the copy would change with the policy.
+    The shared weights have to stay frozen: otherwise the copy changes with the policy.
     """
     frozen = {id(weight): weight for weight in policy.parameters() if not weight.requires_grad}
-    made = copy.deepcopy(policy, frozen)  # deepcopy takes what it finds there for copied already
+    made = copy.deepcopy(policy, frozen)  # deepcopy does not copy objects in its memo
     freeze(made)
     return made
 
 
 @contextmanager
 def evaluating(policy: nn.Module) -> Iterator[None]:
-    """Eval mode inside, and every submodule's own mode again outside.
+    """Put a policy into eval mode inside the block, and restore the mode of every submodule afterwards.
 
-    The student trains in train mode but writes rollouts, and scores as a reference, in eval mode: dropout would make
-    its answers another policy's and the target stochastic.
+    The student trains in train mode. It writes rollouts, and scores tokens as a reference, in eval mode: with dropout,
+    responses would come from another policy, and targets would be random.
 
     Example:
         >>> dropout = nn.Dropout()
@@ -61,10 +61,10 @@ def evaluating(policy: nn.Module) -> Iterator[None]:
 
 
 def checkpoint_activations(policy: PreTrainedModel) -> None:
-    """Have the policy's layers, in train mode, compute again in the backward pass what they would otherwise keep.
+    """Turn on activation checkpointing, which saves memory: in train mode, layers recompute activations in backward.
 
     Raises:
-        ConfigError: if the architecture cannot.
+        ConfigError: if the architecture does not support it.
 
     Example:
         >>> from importlib.resources import files
@@ -75,16 +75,14 @@ def checkpoint_activations(policy: PreTrainedModel) -> None:
         True
     """
     if not policy.supports_gradient_checkpointing:
-        raise ConfigError(
-            f"activation_checkpointing: {type(policy).__name__} cannot compute its activations again; set it to false"
-        )
-    # Its name in early releases of transformers 5 is deprecated in later ones.
+        raise ConfigError(f"activation_checkpointing: {type(policy).__name__} does not support it; set it to false")
+    # Later releases of transformers 5 renamed the method.
     enable = getattr(policy, "activation_checkpointing_enable", None) or policy.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 
 
 def end_of_sequence_ids(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
-    """Every token that ends a text of ``policy``: its generation config's, its config's and its tokenizer's.
+    """Return the ids of all tokens that end a text, by generation config, model config and tokenizer, sorted.
 
     Example:
         >>> from importlib.resources import files

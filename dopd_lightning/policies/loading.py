@@ -1,4 +1,4 @@
-"""Policies and tokenizers from a Hugging Face name or folder, or new from an architecture."""
+"""Loading of policies and tokenizers from a Hugging Face repository or folder, and new policies."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def load_policy(
     revision: str | None = None,
     quantization: str | None = None,
 ) -> PreTrainedModel:
-    """A causal language model from a Hugging Face repository or a folder. Weights must be safetensors.
+    """Load a causal language model from a Hugging Face repository or a folder. Weights must be safetensors.
 
     Args:
         name: repository name (``Qwen/Qwen3-1.7B``) or folder.
-        dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for the one it was saved in.
-        attn_implementation: passed on to transformers; ``None`` lets it choose.
-        trust_remote_code: run modelling code that the repository brings along. Off by default: it is somebody's code.
+        dtype: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for the dtype of the saved weights.
+        attn_implementation: attention implementation of transformers; ``None`` lets transformers choose.
+        trust_remote_code: whether to run modelling code from the repository. It is code by strangers.
         revision: branch, tag or commit of the repository.
-        quantization: ``int8`` or ``int4`` (NF4) for the weights of all linear layers but the head, through
-            bitsandbytes, while loading. Such a policy takes less memory, and cannot learn. ``None`` for whole ones.
+        quantization: ``int8`` or ``int4`` (NF4) quantizes the weights of all linear layers except the head with
+            bitsandbytes. Such a policy needs less memory, and cannot be trained. ``None`` for no quantization.
 
     Raises:
-        ConfigError: for another dtype or quantization, if bitsandbytes is missing, if there is no such model, it is no
-            causal language model, or its files lack some of its weights.
+        ConfigError: for an unknown dtype or quantization, or if bitsandbytes is not installed, there is no such model,
+            it is not a causal language model, or its files lack some of its weights.
 
     Example:
         >>> from importlib.resources import files
@@ -73,7 +73,7 @@ def load_policy(
                 revision=revision or "main",
                 use_safetensors=True,
                 quantization_config=quantized,
-                ignore_mismatched_sizes=True,  # refused below, by name
+                ignore_mismatched_sizes=True,  # check_loaded raises an error that names them
                 output_loading_info=True,
             )
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
@@ -85,7 +85,7 @@ def load_policy(
 
 
 def check_loading(dtype: str, quantization: str | None = None, attn_implementation: str | None = None) -> None:
-    """Refuse settings with which no model can be loaded; see :func:`load_policy`.
+    """Raise ConfigError for settings with which no model can be loaded; see :func:`load_policy`.
 
     Raises:
         ConfigError: listing the choices.
@@ -100,14 +100,14 @@ def check_loading(dtype: str, quantization: str | None = None, attn_implementati
     check_choice("dtype", dtype, _DTYPES)
     if quantization is not None:
         check_choice("quantization", quantization, ("int8", "int4"))
-    if attn_implementation is not None and "/" not in attn_implementation:  # a kernel's repository
+    if attn_implementation is not None and "/" not in attn_implementation:  # "/": repository of a kernel
         check_choice("attn_implementation", attn_implementation, ("eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()))
 
 
 def _quantization_config(quantization: str, dtype: str) -> BitsAndBytesConfig:
     if any(find_spec(package) is None for package in ("bitsandbytes", "accelerate")):
         raise missing_extra(f"quantization: {quantization!r} needs bitsandbytes and accelerate", "quantized")
-    # It says of each layer, at each forward pass, that it computes int8 products from float16.
+    # It warns in each layer, at each forward pass, that int8 products are computed from float16.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     if quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
@@ -120,10 +120,10 @@ def _quantization_config(quantization: str, dtype: str) -> BitsAndBytesConfig:
 def load_config(
     name: str | os.PathLike[str], *, trust_remote_code: bool = False, revision: str | None = None
 ) -> PreTrainedConfig:
-    """The config of a causal language model, without its weights; see :func:`load_policy` for the arguments.
+    """Load the config of a causal language model, without its weights; see :func:`load_policy` for the arguments.
 
     Raises:
-        ConfigError: if there is none, the model is of another kind, or the folder's weights are not there or cut off.
+        ConfigError: if there is no such model, it is of another kind, or weight files are missing or truncated.
 
     Example:
         >>> from importlib.resources import files
@@ -132,7 +132,7 @@ def load_config(
     """
     _check_folder(name, "model")
     adapters = Path(name) / "adapter_config.json"
-    if adapters.is_file() and not (Path(name) / "config.json").is_file():  # their base is the model
+    if adapters.is_file() and not (Path(name) / "config.json").is_file():  # the model is the base of these adapters
         base = json.loads(adapters.read_text(encoding="utf-8"))["base_model_name_or_path"]
         return load_config(base, trust_remote_code=trust_remote_code)
     try:
@@ -143,7 +143,7 @@ def load_config(
         raise ConfigError(f"model {os.fspath(name)!r} cannot be loaded: {_in_a_line(error)}") from error
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or ())
     if config.is_encoder_decoder or not (own_code or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING):
-        kind = "an encoder-decoder" if config.is_encoder_decoder else "none that transformers has a language head for"
+        kind = "an encoder-decoder" if config.is_encoder_decoder else "not a causal language model of transformers"
         raise ConfigError(
             f"model {os.fspath(name)!r}: its architecture, {config.model_type}, is {kind}; choose a causal language "
             "model (decoder-only)"
@@ -156,10 +156,10 @@ def load_config(
 def load_tokenizer(
     name: str | os.PathLike[str], *, trust_remote_code: bool = False, revision: str | None = None
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer of a repository or folder; see :func:`load_policy` for the arguments.
+    """Load the tokenizer of a repository or folder; see :func:`load_policy` for the arguments.
 
     Raises:
-        ConfigError: if there is none, or it has no end-of-sequence token (a student could never learn to stop).
+        ConfigError: if there is no tokenizer, or it has no end-of-sequence token (a student could not learn to stop).
 
     Example:
         >>> from importlib.resources import files
@@ -173,7 +173,7 @@ def load_tokenizer(
         )
     except (OSError, ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise ConfigError(f"tokenizer {os.fspath(name)!r} cannot be loaded: {_in_a_line(error)}") from error
-    if not tokenizer.encode("a", add_special_tokens=False):  # transformers makes an empty one of a lone config.json
+    if not tokenizer.encode("a", add_special_tokens=False):  # transformers builds it from a config.json alone
         raise ConfigError(f"tokenizer {os.fspath(name)!r} has no vocabulary; is there a tokenizer.json?")
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"tokenizer {os.fspath(name)!r} has no eos_token; set one in its tokenizer_config.json")
@@ -183,10 +183,10 @@ def load_tokenizer(
 def tokenizer_of(
     policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | str | os.PathLike[str] | None
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer given, loaded or by name, or else the one found where the policy came from.
+    """Return the given tokenizer, loaded if it is a name; for ``None``, load the one of the policy's repository.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if there is no such tokenizer.
 
     Example:
         >>> from importlib.resources import files
@@ -198,23 +198,23 @@ def tokenizer_of(
         return tokenizer
     name = tokenizer or policy.name_or_path
     if not name:
-        raise ConfigError("tokenizer: a model built in memory needs its tokenizer given; pass tokenizer=…")
+        raise ConfigError("tokenizer: a model built in memory has no tokenizer; pass tokenizer=…")
     return load_tokenizer(name)
 
 
 def new_policy(
     architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, *, seed: int = 0
 ) -> PreTrainedModel:
-    """An untrained policy, for models made from nothing such as the quickstart's.
+    """Build a policy with random weights, for training from scratch.
 
     Args:
-        architecture: ``model_type`` and the fields of its transformers config; vocabulary and special tokens are the
-            tokenizer's unless given here.
-        tokenizer: whose tokens it will speak.
-        seed: of its initial weights; the global random state is left as it was.
+        architecture: ``model_type`` and fields of the transformers config; vocabulary size and special tokens are those
+            of the tokenizer unless given here.
+        tokenizer: tokenizer of the policy.
+        seed: seed of the initial weights; the global random state does not change.
 
     Raises:
-        ConfigError: if transformers knows no such ``model_type`` or refuses a field.
+        ConfigError: if transformers has no such ``model_type`` or refuses a field.
 
     Example:
         >>> from dopd_lightning.policies import new_tokenizer
@@ -245,7 +245,7 @@ def _in_a_line(error: Exception) -> str:
 
 
 def _check_folder(name: str | os.PathLike[str], what: str) -> None:
-    """Say at once that a path does not exist, where transformers would ask the hub for a repository of that name."""
+    """Raise ConfigError for a path that does not exist; transformers would search the Hub for it."""
     text = os.fspath(name)
     looks_like_path = isinstance(name, os.PathLike) or text.startswith((".", "/", "~")) or text.count("/") > 1
     if looks_like_path and not Path(text).is_dir():

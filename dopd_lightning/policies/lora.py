@@ -1,7 +1,7 @@
-"""A student that learns low-rank adapters (LoRA, 2106.09685) on a frozen base, through peft.
+"""Policies with low-rank adapters (LoRA, arXiv 2106.09685) on a frozen base, by peft.
 
-Adapters are injected into the transformers model, which stays the class that it was: generation, heads and configs are
-those of any policy. Its base is there as a policy of its own without a second copy of the weights.
+Adapters are injected into the transformers model, whose class does not change, so that generation, head and config work
+as for any policy. The base can be used as a second policy that shares its weights.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ def load_lora_policy(
     trust_remote_code: bool = False,
     revision: str | None = None,
 ) -> PreTrainedModel:
-    """A policy whose base is frozen and whose new adapters, in float32, are all that has a gradient.
+    """Load a policy, freeze its weights, and add trainable adapters in float32.
 
     Args:
-        name, dtype, attn_implementation, trust_remote_code, revision: of the base, see :func:`load_policy`.
-        r: rank.
-        alpha: the adapters' product is scaled by ``alpha / r``.
-        dropout: before the adapters, in train mode.
-        target_modules: names of layers, or ``all-linear`` for every linear one but the head.
-        seed: of the adapters; the global random state is left as it was. They begin as no change to the base.
+        name, dtype, attn_implementation, trust_remote_code, revision: as in :func:`load_policy`, for the base.
+        r: rank of the adapters.
+        alpha: scale; the product of the adapters is multiplied by ``alpha / r``.
+        dropout: dropout probability before the adapters, in train mode.
+        target_modules: names of layers, or ``all-linear`` for every linear layer except the head.
+        seed: seed of the adapters; the global random state does not change. Initial adapters do not change the output.
 
     Raises:
-        ConfigError: if peft is missing, a value is out of range, or no layer has such a name; as :func:`load_policy`.
+        ConfigError: as :func:`load_policy`; also if peft is not installed, a value is out of range, or no layer has
+            such a name.
 
     Example:
         >>> from importlib.resources import files
@@ -55,7 +56,7 @@ def load_lora_policy(
     """
     if find_spec("peft") is None:
         raise missing_extra("student: adapters need peft", "lora")
-    from peft import LoraConfig  # takes seconds, which runs without it need not wait for
+    from peft import LoraConfig  # takes seconds, and runs without adapters do not need it
 
     check_range("r", r, at_least=1)
     check_range("alpha", alpha, above=0)
@@ -86,20 +87,20 @@ def load_lora_policy(
 
 
 def base_of(policy: PreTrainedModel) -> PreTrainedModel:
-    """The policy without its adapters, frozen: a policy of its own whose weights are those of the base, not a copy.
+    """Return the base, without adapters, as a second policy that is frozen and shares the base's weights.
 
     Raises:
-        ConfigError: if there are no adapters.
+        ConfigError: if the policy has no adapters.
 
     Example:
         >>> from importlib.resources import files
         >>> student = load_lora_policy(files("dopd_lightning.assets") / "quickstart_student", r=2)
-        >>> has_adapters(base_of(student))
-        False
+        >>> student.num_parameters(), base_of(student).num_parameters()
+        (370752, 360000)
     """
     if not has_adapters(policy):
         raise ConfigError(
-            "teacher: the student has no adapters, so that its base is itself; choose student=lora, or another teacher"
+            "teacher: the student has no adapters, so it has no other base; choose student=lora, or another teacher"
         )
     base = frozen_copy(policy)
     _take_adapters_out(base)
@@ -107,21 +108,21 @@ def base_of(policy: PreTrainedModel) -> PreTrainedModel:
 
 
 def merged(policy: PreTrainedModel) -> PreTrainedModel:
-    """A whole copy on the CPU in which the adapters' products are added to the base's weights: a policy as any other.
+    """Return a copy on the CPU with the adapters merged into the base's weights.
 
-    Where an adapter changes one of two tied weights, such as an embedding that is also the head, they are two in the
-    copy, and its config says so.
+    If an adapter changes one of two tied weights (an embedding that is also the head), the copy's weights are not tied,
+    and its config says so.
 
     Raises:
-        ValueError: peft's, if a sum is not finite.
+        ValueError: from peft, if a merged weight is not finite.
 
     Example:
         >>> from importlib.resources import files
         >>> student = load_lora_policy(files("dopd_lightning.assets") / "quickstart_student", r=2)
-        >>> has_adapters(merged(student))
-        False
+        >>> student.num_parameters(), merged(student).num_parameters()
+        (370752, 360000)
     """
-    # Copied to the CPU one by one: a device that trains has no room for a second copy.
+    # Weights are copied to the CPU one by one: a GPU in training has no memory for a second copy.
     weights = {id(weight): nn.Parameter(weight.detach().to("cpu", copy=True), False) for weight in policy.parameters()}
     made = copy.deepcopy(policy, weights)
     made.to(torch.device("cpu"))  # type: ignore[arg-type]  # its buffers
@@ -139,14 +140,15 @@ def has_adapters(policy: PreTrainedModel) -> bool:
 
     Example:
         >>> from importlib.resources import files
-        >>> has_adapters(load_lora_policy(files("dopd_lightning.assets") / "quickstart_student", r=2))
-        True
+        >>> student = load_lora_policy(files("dopd_lightning.assets") / "quickstart_student", r=2)
+        >>> has_adapters(student), has_adapters(merged(student))
+        (True, False)
     """
     return bool(getattr(policy, "peft_config", None))
 
 
 def _untie(policy: PreTrainedModel) -> None:
-    """Give layers with adapters weights of their own, in place, where they share them with other layers."""
+    """Untie, in place, the weights that a layer with adapters shares with another layer."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     uses = Counter(id(weight) for _, weight in policy.named_parameters(remove_duplicate=False))
@@ -159,11 +161,11 @@ def _untie(policy: PreTrainedModel) -> None:
 
 
 def _take_adapters_out(policy: PreTrainedModel, *, merge: bool = False) -> None:
-    """Put the layers back, in place, that adapters of peft, or whole copies that learn, had been put around.
+    """Replace peft's wrappers, of adapters or of trainable copies of layers, by the layers themselves, in place.
 
     Args:
-        policy: with adapters.
-        merge: have the layers as they were learned, and not as they were before.
+        policy: policy with adapters.
+        merge: whether the layers get the trained weights; otherwise they keep the base's.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper

@@ -1,4 +1,4 @@
-"""A small tokenizer learned from text, for policies that are made from nothing."""
+"""Training of small tokenizers, for policies that are trained from scratch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PAD, _START, _END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 _ANSWER_TAGS = ("<answer>", "</answer>")
 _SMALLEST = 256 + len((_PAD, _START, _END, *_ANSWER_TAGS))
 
-# ChatML, the markup of the Qwen family, without its tools and thinking.
+# ChatML, the format of the Qwen family, without tools and thinking.
 _CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -24,17 +24,17 @@ _CHAT_TEMPLATE = (
 
 
 def new_tokenizer(texts: Iterable[str], vocabulary_size: int = 384) -> PreTrainedTokenizerBase:
-    """Byte-level BPE in which every digit is a token, with or without the space before it, and a ChatML template.
+    """Train a byte-level BPE tokenizer with one token per digit and a ChatML template.
 
-    Digits of their own let a small model learn arithmetic column by column; all 256 bytes are in the vocabulary, so
-    any text can be encoded.
+    A digit is one token together with the space before it, if there is one: a small model can then learn arithmetic
+    column by column. All 256 bytes are in the vocabulary, so that any text can be encoded.
 
     Args:
-        texts: what to learn the merges from.
-        vocabulary_size: number of tokens, special ones included; at least the 256 bytes and those.
+        texts: texts from which the merges are learned.
+        vocabulary_size: number of tokens, including the 256 bytes and 5 special tokens.
 
     Raises:
-        ConfigError: for a smaller one.
+        ConfigError: if the size is below 261.
 
     Example:
         >>> tokenizer = new_tokenizer(["12 + 34 = 46"] * 10, vocabulary_size=270)

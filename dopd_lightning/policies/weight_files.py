@@ -1,6 +1,6 @@
-"""The files that weights are loaded from: whole, and of this model.
+"""Checks that weight files are complete and belong to the model.
 
-Transformers makes up what a file lacks: the loaded model then has random numbers in its place, which no loss tells.
+Transformers initializes weights that a file lacks with random numbers, which would go unnoticed in training.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _REPORT = logging.getLogger("transformers.modeling_utils")
 
 
 def check_weight_files(folder: Path) -> None:
-    """Read the headers of a folder's weight files, which takes no time.
+    """Check the weight files of a folder by their headers, which is fast.
 
     Raises:
-        ConfigError: if there are none in safetensors, or one is missing or cut off; naming the file.
+        ConfigError: if there is no safetensors file, or one is missing or truncated; naming the file.
     """
     files = _files(folder)
     if not files:
@@ -43,31 +43,31 @@ def check_weight_files(folder: Path) -> None:
 
 
 def check_loaded(policy: PreTrainedModel, name: str, revision: str, info: Mapping[str, Any]) -> None:
-    """Refuse a model whose files lack some of its weights, and say which of theirs it has no place for.
+    """Raise ConfigError if files lack weights of the model; warn of weights that only the files have.
 
     Args:
-        policy: as it was loaded.
+        policy: loaded model.
         name: repository or folder.
-        revision: of the repository.
-        info: what transformers found while loading (``output_loading_info``).
+        revision: revision of the repository.
+        info: report of transformers on loading (``output_loading_info``).
 
     Raises:
-        ConfigError: naming weights that are not in the files, are there in another shape, or are not finite.
+        ConfigError: naming weights that are missing in the files, have another shape there, or are not finite.
     """
     other_shape = {key: (tuple(there), tuple(here)) for key, there, here in info["mismatched_keys"]}
     if other_shape:
         key = min(other_shape)
         there, here = other_shape[key]
         raise ConfigError(
-            f"model {name!r}: {len(other_shape)} of its weights have another shape in its files than its config.json "
-            f"says ({key}: {there}, and {here} by the config); use the config.json that belongs to the files"
+            f"model {name!r}: {len(other_shape)} weights have another shape in its files than in its config.json "
+            f"({key}: {there} in the files, {here} by the config); use the config.json that belongs to the files"
         )
     missing, unexpected = set(info["missing_keys"]), set(info["unexpected_keys"])
     if missing:
-        besides = f" They hold others that the model has no place for: {_listed(unexpected)}." if unexpected else ""
+        besides = f" The files have weights that the model lacks: {_listed(unexpected)}." if unexpected else ""
         raise ConfigError(
             f"model {name!r}: weights of {type(policy).__name__} are not in its files, and would be random numbers: "
-            f"{_listed(missing)}.{besides} Use the files of a whole causal language model"
+            f"{_listed(missing)}.{besides} Use the files of a complete causal language model"
         )
     floats = (torch.float32, torch.bfloat16, torch.float16)
     numbers = {key: weight.detach() for key, weight in policy.named_parameters() if weight.dtype in floats}
@@ -75,20 +75,19 @@ def check_loaded(policy: PreTrainedModel, name: str, revision: str, info: Mappin
     broken = [key for key, found in extremes.items() if not found.isfinite().all()]
     if broken:
         raise ConfigError(
-            f"model {name!r}: some of its weights are not finite numbers: {_listed(broken)}. Use files from before "
-            "they became so"
+            f"model {name!r}: some of its weights are not finite numbers: {_listed(broken)}. Use an earlier checkpoint"
         )
     left_out = unexpected | _ignored(policy, name, revision)
     if left_out:
         rank_zero_warn(
-            f"model {name!r}: {type(policy).__name__} has no place for some weights of its files: {_listed(left_out)}. "
-            "They are left out, and would not be in an exported student"
+            f"model {name!r}: {type(policy).__name__} lacks some weights of its files: {_listed(left_out)}. "
+            "They are not loaded, and would be missing in an exported student"
         )
 
 
 @contextmanager
 def without_loading_report() -> Iterator[None]:
-    """Keep transformers' table of missing and unexpected weights off the console: `check_loaded` says the same."""
+    """Hide transformers' table of missing and unexpected weights inside the block: `check_loaded` reports them."""
 
     def keep(record: logging.LogRecord) -> bool:
         return "LOAD REPORT" not in record.getMessage()
@@ -101,7 +100,7 @@ def without_loading_report() -> Iterator[None]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The safetensors files that transformers would read."""
+    """Return the safetensors files that transformers would read."""
     single, index = folder / SAFE_WEIGHTS_NAME, folder / SAFE_WEIGHTS_INDEX_NAME
     if single.is_file() or not index.is_file():
         return [single] if single.is_file() else []
@@ -114,7 +113,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _names(path: Path) -> Collection[str]:
-    """Names of the weights in a file, which has to be whole."""
+    """Return the names of the weights in a file; raise ConfigError if it is missing or truncated."""
     try:
         with safe_open(path, "pt") as file:
             names: list[str] = file.keys()
@@ -127,9 +126,9 @@ def _names(path: Path) -> Collection[str]:
 
 
 def _ignored(policy: PreTrainedModel, name: str, revision: str) -> set[str]:
-    """Parts in the files that the architecture has transformers leave out without a word, such as a vision tower.
+    """Return names of weights that transformers silently ignores for this architecture, such as a vision tower.
 
-    What belonged to a module that the policy has is no such part, but a buffer that older releases saved.
+    Names in a module that the policy has are not returned: they are buffers that older releases saved.
     """
     patterns = policy._keys_to_ignore_on_load_unexpected
     if not patterns:
@@ -147,7 +146,7 @@ def _ignored(policy: PreTrainedModel, name: str, revision: str) -> set[str]:
 
 
 def _folder(name: str, revision: str) -> Path | None:
-    """The folder of the files: the one given, or the repository's in the cache."""
+    """Return the folder of the files: the given one, or the one of the repository in the cache."""
     if Path(name).is_dir():
         return Path(name)
     for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME):
@@ -165,7 +164,7 @@ def _folder(name: str, revision: str) -> Path | None:
 
 
 def _listed(keys: Iterable[str]) -> str:
-    """Names of weights, those of many layers as one."""
+    """Return names of weights as text, with one pattern for equal weights of several layers."""
     alike: dict[str, list[str]] = {}
     for key in sorted(keys):
         alike.setdefault(re.sub(r"(?<=\.)\d+(?=\.)", "*", key), []).append(key)

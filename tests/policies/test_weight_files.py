@@ -58,7 +58,7 @@ def test_a_weight_that_is_missing_is_named(folder, load):
 
 def test_weights_under_other_names(folder):
     rewrite(folder, lambda weights: {key.replace("model.", "transformer."): each for key, each in weights.items()})
-    with pytest.raises(ConfigError, match=rf"{MISSING}lm_head\.weight, .*no place for: transformer\.embed_tokens"):
+    with pytest.raises(ConfigError, match=rf"{MISSING}lm_head\.weight, .*the model lacks: transformer\.embed_tokens"):
         load_policy(folder)
 
 
@@ -77,7 +77,7 @@ def test_weights_that_are_not_finite(folder):
 def test_weights_of_another_shape(folder):
     configure(folder, intermediate_size=100)
     with pytest.raises(
-        ConfigError, match=r"6 of its weights .*layers\.0\.mlp\.down_proj\.weight: \(32, 64\), and \(32, 100"
+        ConfigError, match=r"6 weights have .*layers\.0\.mlp\.down_proj\.weight: \(32, 64\) in .*, \(32, 100"
     ):
         load_policy(folder)
 
@@ -99,7 +99,7 @@ def test_whole_files_load_without_a_word(folder, quantization, caplog):
 
 def test_weights_without_a_place_are_named(folder, caplog):
     rewrite(folder, lambda weights: weights | {f"visual.{n}.weight": torch.ones(2) for n in range(20)})
-    with pytest.warns(UserWarning, match=r"no place for .*: visual\.\*\.weight \(20\)\. They are left out"):
+    with pytest.warns(UserWarning, match=r"lacks some weights .*: visual\.\*\.weight \(20\)\. They are not"):
         load_policy(folder)
     assert not caplog.records, "transformers' table would say it again"
 
@@ -110,7 +110,7 @@ def test_a_part_that_transformers_leaves_out_without_a_word_is_named(folder, mon
         folder,
         lambda weights: weights | {"mtp.norm.weight": torch.ones(2), "model.layers.0.self_attn.bias": torch.ones(1)},
     )
-    with pytest.warns(UserWarning, match=r"no place for some weights of its files: mtp\.norm\.weight"):
+    with pytest.warns(UserWarning, match=r"lacks some weights of its files: mtp\.norm\.weight"):
         load_policy(folder)
 
 
@@ -157,7 +157,7 @@ SPOILT = {
     gone_in_part: r"model-1\.safetensors' cannot be read \(missing; ",
     no_index: r"index\.json' is not an index of safetensors files",
     encoder_decoder: "its architecture, t5, is an encoder-decoder; choose",
-    no_language_model: "its architecture, vit, is none that transformers has a language head for",
+    no_language_model: "its architecture, vit, is not a causal language model of transformers",
     odd_field: "cannot be loaded: .*num_hidden_layers",
 }
 
