@@ -99,6 +99,7 @@ def compare(student: Tensor, target: Tensor, kind: Kind, beta: float) -> Tensor:
         return _kl(student, target)
     if kind == "forward_kl":
         return _kl(target, student)
+    assert kind == "js", kind
     mixture = torch.logaddexp(target + math.log(beta), student + math.log1p(-beta))
     return beta * _kl(target, mixture) + (1 - beta) * _kl(student, mixture)
 
@@ -120,6 +121,7 @@ def sampled(student: Tensor, target: Tensor, kind: Kind, beta: float) -> Tensor:
         w = log_w.exp()
         value, score = w * log_w, -w
     else:
+        assert kind == "js", kind
         log_m = torch.logaddexp(log_w + math.log(beta), torch.full_like(log_w, math.log1p(-beta)))  # m(y) / student(y)
         score = -(1 - beta) * log_m
         value = beta * log_w.exp() * (log_w - log_m) + score

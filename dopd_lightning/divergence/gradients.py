@@ -42,6 +42,7 @@ def full_(student: Tensor, target: Tensor, kind: Kind, beta: float) -> Tensor:
             value += (t.sub_(s) * q).sum(-1, keepdim=True)
             torch.sub(s.exp(), q, out=t)
         return value.squeeze(-1)
+    assert kind in ("reverse_kl", "js"), kind
     if kind == "js":
         of_target = torch.zeros_like(value)
         for s, t in blocks(student, target):

@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias, get_args
 from dopd_lightning.errors import check_choice, check_range
 
 Kind: TypeAlias = Literal["reverse_kl", "forward_kl", "js"]
+"""Kinds of divergences. A new one needs its formula in `formulas.compare` and `formulas.sampled`, and its gradient in
+`gradients.full_`."""
 Support: TypeAlias = Literal["full", "top_k", "sampled"]
 TopKOf: TypeAlias = Literal["target", "student"]
 Tail: TypeAlias = Literal["bucket", "renormalize"]
