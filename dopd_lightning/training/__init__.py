@@ -1,1 +1,1 @@
-"""The method run by Lightning."""
+"""Training with Lightning: the module, its step, its checks and its checkpoints."""

@@ -26,7 +26,7 @@ class Resuming:
 
     Args:
         counts: regime counts of the whole run.
-        prompting: has a random generator of its own.
+        prompting: has the random generator of further sources.
     """
 
     def __init__(self, counts: RegimeCounts, prompting: Prompting) -> None:
@@ -46,7 +46,7 @@ class Resuming:
         Raises:
             ConfigError: naming a parameter that is missing, foreign or of another shape.
         """
-        if "state_dict" in checkpoint:  # FSDP2 has loaded it already, and taken it out
+        if "state_dict" in checkpoint:  # FSDP2 has loaded and removed it already
             checkpoint["state_dict"] = current_names(checkpoint["state_dict"])
             check_same_parameters(module.state_dict(), checkpoint["state_dict"])
         mend_progress(checkpoint)
@@ -55,7 +55,7 @@ class Resuming:
             self.counts.counts.copy_(torch.tensor(checkpoint["regime_counts"]))
 
     def begin(self, trainer: L.Trainer) -> None:
-        """Resume the training data where the checkpoint left them."""
+        """Resume the training data at the checkpoint's position."""
         go_on_in_data(trainer)
 
     def begin_batch(self, trainer: L.Trainer, device: torch.device) -> None:
@@ -67,11 +67,11 @@ class Resuming:
             own = states[trainer.global_rank]
             set_random_state(own, device)
             self.prompting.random_state = own.get("sources")
-        else:  # states of other processes; the draws of the first step must not repeat
+        else:  # another number of processes: new states, which must not repeat the first step's draws
             torch.manual_seed(torch.initial_seed() + trainer.world_size * trainer.global_step)
             rank_zero_warn(
-                f"the checkpoint has the random states of {len(states)} processes, and this run has "
-                f"{trainer.world_size}: what it samples is drawn anew"
+                f"the checkpoint has the random states of {len(states)} processes, but this run has "
+                f"{trainer.world_size}: sampling starts from new random states"
             )
 
 
@@ -83,17 +83,17 @@ def leave_out_of_state_dict(
     These are frozen sources, and frozen weights of the student (the base of adapters).
 
     Args:
-        module: has ``student`` and ``sources``.
-        student: its student.
-        sources: its sources, by name.
-        loaded: called after each loading.
+        module: module with the attributes ``student`` and ``sources``.
+        student: the module's student.
+        sources: the module's sources, by name.
+        loaded: function to call after each loading.
     """
     module.register_state_dict_post_hook(_LeaveOut(student, sources))  # type: ignore[no-untyped-call]
     module.register_load_state_dict_post_hook(_DoNotMiss(student, sources, loaded))  # type: ignore[no-untyped-call]
 
 
 class _Unchanging:
-    """Names of a state dict that never change. (A class, so that it can be pickled.)"""
+    """Entries of a state dict that never change. (A class, since it has to be picklable.)"""
 
     def __init__(self, student: PreTrainedModel, sources: Mapping[str, Source]) -> None:
         self.student, self.sources = student, sources

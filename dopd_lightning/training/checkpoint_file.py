@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, and checked when they are read."""
+"""Checkpoint files: written atomically, and checked when they are read."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from dopd_lightning.training.progress import mend_progress
 class WholeCheckpointIO(TorchCheckpointIO):
     """Plugin of the Trainer that writes checkpoints atomically.
 
-    A file is written beside its place and then renamed. A process killed at any moment leaves the earlier file, or the
-    new one. (Lightning writes to places that are no local path.)
+    A file is written under another name and then renamed. A process killed at any moment leaves either the earlier file
+    or the new one. (Lightning itself writes to URLs.)
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write ``checkpoint`` to ``path``.
 
         Raises:
-            WriteError: if the disk is full, the folder cannot be written to, and the like. An earlier file at ``path``
-                stays.
+            WriteError: if the file cannot be written, for example because the disk is full. An earlier file at
+                ``path`` stays.
         """
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        advice = "earlier ones are as they were. Make room, or choose another folder, and go on with ckpt_path=auto"
+        advice = "earlier ones are unchanged. Make room, or choose another folder, and resume with ckpt_path=auto"
         with written_whole(path, "the checkpoint", advice) as part, part.open("wb") as file:
             torch.save(checkpoint, file)
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, to_train: bool = False) -> dict[str, Any]:
-    """Read a checkpoint; its tensors stay in the file until they are used.
+    """Read a checkpoint; its tensors are memory-mapped.
 
     Args:
-        path: of the file.
+        path: path of the file.
         to_train: require the state of training, not only weights.
 
     Raises:
-        ConfigError: if there is no file at ``path``, it is incomplete or damaged, a part is missing, or a number is not
+        ConfigError: if the file does not exist, is incomplete or damaged, lacks an entry, or has numbers that are not
             finite.
     """
     text = os.fspath(path)
@@ -64,16 +64,15 @@ def read_checkpoint(path: str | os.PathLike[str], *, to_train: bool = False) -> 
         raise ConfigError(f"ckpt_path: {text!r}: {error.strerror}; give the path of a .ckpt file") from error
     except (RuntimeError, UnpicklingError, EOFError, BadZipFile, ValueError, KeyError) as error:
         raise ConfigError(
-            f"ckpt_path: {text!r} is not a checkpoint of a run, or not all of one ({Path(text).stat().st_size} bytes); "
+            f"ckpt_path: {text!r} is not a checkpoint of a run, or is incomplete ({Path(text).stat().st_size} bytes); "
             "give the path of a .ckpt file"
         ) from error
     if damaged is not None:
-        raise ConfigError(f"ckpt_path: {text!r} is damaged: {damaged} in it is not what was saved; give another")
+        raise ConfigError(f"ckpt_path: {text!r} is damaged: the checksum of {damaged} is wrong; give another")
     wrong = _wrong_part(checkpoint, to_train)
     if wrong is not None:
         raise ConfigError(
-            f"ckpt_path: {text!r} is not a checkpoint of a run: its {wrong!r} is missing, or is not what a run saves "
-            "there; give another"
+            f"ckpt_path: {text!r} is not a checkpoint of a run: its {wrong!r} is missing or invalid; give another"
         )
     for name in ("state_dict", "optimizer_states") if to_train else ("state_dict",):
         where = _not_finite(name, checkpoint[name])
@@ -87,7 +86,7 @@ _KINDS_TO_TRAIN: dict[str, type] = {"global_step": int, "loops": dict, "optimize
 
 
 def _wrong_part(checkpoint: Any, to_train: bool) -> str | None:
-    """Return the part for which Lightning would raise a traceback or silently start again; None if all are right."""
+    """Return the entry for which Lightning would fail or silently start from the beginning; None if all are right."""
     if not isinstance(checkpoint, dict):
         return "state_dict"
     for name, kind in (_KINDS | _KINDS_TO_TRAIN if to_train else _KINDS).items():
@@ -103,7 +102,7 @@ def _wrong_part(checkpoint: Any, to_train: bool) -> str | None:
 
 
 def _is_progress(loops: dict[str, Any], step: int) -> bool:
-    """Return whether Lightning's counters are complete."""
+    """Return whether Lightning's progress counters are complete."""
     if not isinstance(loops.get("fit_loop"), dict):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Checks that the parts of a run fit together, made before the first step."""
+"""Checks before the first step that the parts of a run fit together."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_makers(optimizer: object, scheduler: object) -> None:
     """Refuse an optimizer or scheduler object: the module makes both, from the student's weights.
 
     Raises:
-        ConfigError: with the callable to give.
+        ConfigError: naming the callable to give.
     """
     for name, made, wanted in (
         ("optimizer", optimizer, "a callable that makes one, parameters -> optimizer, such as adamw"),
@@ -58,13 +58,13 @@ def check_policies(
     """Check that policies can be compared token by token, and that the settings suit them.
 
     Args:
-        policies: those with weights of their own, by role.
-        tokenizer: that of the student.
-        tokenizers: those given for other roles, by role.
+        policies: policies with weights of their own, by role.
+        tokenizer: tokenizer of the student.
+        tokenizers: tokenizers that were given for other roles, by role.
         shown: probability that the student and each source see privileged text, by name.
 
     Returns:
-        The number of real tokens that all share, and the policies' tokenizers by role, as far as they have one.
+        The number of real tokens that all policies share, and the tokenizers by role of the policies that have one.
 
     Raises:
         ConfigError: for parts that do not fit together.
@@ -82,7 +82,7 @@ def check_policies(
             alike = shown[role.partition(".")[0]] == shown[other.partition(".")[0]]
             _check_two_models(role, policy, other, policies[other], alike)
         if role != "student" and (tokenizers.get(role) is not None or policy.name_or_path):
-            # A model built in memory has no tokenizer of its own: the vocabulary sizes are all that can be compared.
+            # A model built in memory has no tokenizer: only vocabulary sizes can be compared.
             found[role] = tokenizer_of(policy, tokenizers.get(role))
             check_same_tokenizer(tokenizer, found[role], role)
     size = shared_vocabulary_size(tokenizer, {role: policy.config for role, policy in policies.items()})
@@ -94,19 +94,19 @@ def _check_two_models(
 ) -> None:
     """Refuse one object in two roles, and two sources with the same weights and the same prompts: their gap would be 0.
 
-    Weights that begin as the student's are another matter: the student's will change.
+    A source with the student's initial weights is allowed, since the student's weights change.
     """
     if "student" in (role, other):
         if policy is other_policy:
             raise ConfigError(
-                f"{role}: it is the same model object as the {other}, so that there is nothing to compare; load it "
+                f"{role}: it is the same model object as the {other}, so there is nothing to compare; load it "
                 "twice, or choose another model (for the student as its own reference: reference='student')"
             )
         return
     origins = [(model.name_or_path, getattr(model.config, "_commit_hash", None)) for model in (policy, other_policy)]
     if alike and (policy is other_policy or (policy.name_or_path and origins[0] == origins[1])):
         raise ConfigError(
-            f"{role}: it is the same model as the {other} ({policy.name_or_path or 'one object'}), so that their gap "
+            f"{role}: it is the same model as the {other} ({policy.name_or_path or 'one object'}), so their gap "
             "is 0 at every token; choose another model, show privileged text to one of the two only, or choose a "
             "source of another kind"
         )
@@ -122,27 +122,29 @@ def check_shared_weights(student: PreTrainedModel, sources: Mapping[str, Source]
     """
     names = {id(weight): name for name, weight in student.named_parameters()}
     for role, source in sources.items():
-        models = [model for model in source.given if model is not student]  # refused elsewhere
+        models = [model for model in source.given if model is not student]  # _check_two_models refuses this
         weights = [weight for model in models for weight in model.parameters() if weight.requires_grad]
         shared = [names[id(weight)] for weight in weights if id(weight) in names]
         if shared:
             more = f" and {len(shared) - 1} more" if shared[1:] else ""
             raise ConfigError(
-                f"{role}: it shares weights with the student ({shared[0]}{more}), which would be frozen with it and "
-                f"not learn; load the {role} on its own, or freeze these weights in both before"
+                f"{role}: it shares weights with the student ({shared[0]}{more}), which would be frozen with the "
+                f"source and not learn; load the {role} separately, or freeze these weights in both before"
             )
     if not any(weight.requires_grad for weight in student.parameters()):
-        raise ConfigError("student: all of its weights are frozen (requires_grad=False), so that nothing would learn")
+        raise ConfigError(
+            "student: all of its weights are frozen (requires_grad=False), so nothing would learn; unfreeze some"
+        )
 
 
 def check_writers(sources: Mapping[str, Source], rollout: Rollout) -> None:
-    """Refuse a source that should write responses and is made of several policies.
+    """Refuse a source with several policies as the writer of responses.
 
     Raises:
         ConfigError: naming the source.
     """
     for name in sorted(rollout.writers - {"student"}):
-        source = sources.get(name)  # one that is missing is refused elsewhere
+        source = sources.get(name)  # Plan refuses a missing source
         if source is not None and not isinstance(source, OnePolicy):
             raise ConfigError(
                 f"rollout: the {name} would write the responses, but it has several policies "
@@ -151,7 +153,7 @@ def check_writers(sources: Mapping[str, Source], rollout: Rollout) -> None:
 
 
 def check_kinds(sources: Mapping[str, Source], fusion: FusionRule) -> None:
-    """Refuse a source of rewards where the rule compares distributions, and the other way round.
+    """Refuse a source of rewards where the rule needs distributions, and the reverse.
 
     Raises:
         ConfigError: naming the source.
@@ -161,11 +163,11 @@ def check_kinds(sources: Mapping[str, Source], fusion: FusionRule) -> None:
         given = isinstance(sources[name], RewardSource)
         if given and name not in rewards:
             raise ConfigError(
-                f"{name}: it gives rewards, and the fusion rule needs its distributions; name a policy as the source"
+                f"{name}: it gives rewards, but the fusion rule needs distributions; choose a source that is a policy"
             )
         if not given and name in rewards:
             raise ConfigError(
-                f"{name}: it gives no rewards, and the fusion rule needs them; choose a source such as outcome"
+                f"{name}: it gives distributions, but the fusion rule needs rewards; choose a source such as outcome"
             )
 
 
@@ -185,7 +187,7 @@ def check_domains_of(sources: Mapping[str, Source], fusion: FusionRule) -> None:
 
 
 def check_bases(student: PreTrainedModel, sources: Mapping[str, Source]) -> None:
-    """Refuse a snapshot of the student beside its base: with new adapters, they are one policy.
+    """Refuse a snapshot together with the student's base: with new adapters, both are the same policy.
 
     Raises:
         ConfigError: naming both.
@@ -195,8 +197,8 @@ def check_bases(student: PreTrainedModel, sources: Mapping[str, Source]) -> None
     for name, source in sources.items():
         if bases and type(source) is Snapshot:
             raise ConfigError(
-                f"{name}: a snapshot is the student before training, and so is the {bases[0]}, its base: their gap is "
-                "0 at every token; choose another of the two"
+                f"{name}: a snapshot is the student before training, and the {bases[0]}, its base, is the same policy, "
+                "so their gap is 0 at every token; replace one of the two"
             )
 
 
@@ -208,20 +210,20 @@ def check_trainer(trainer: L.Trainer, reduction: str, sources: Mapping[str, Sour
     """Refuse flags of the Trainer that would silently change the method.
 
     Raises:
-        ConfigError: for ``token`` reduction under gradient accumulation, an average kept in low precision, a
-            strategy that shards otherwise than by FSDP2, or one with fewer copies of the data than processes.
+        ConfigError: for ``token`` reduction under gradient accumulation, a moving average in low precision, a strategy
+            that shards without FSDP2, or a strategy that gives several processes the same data.
     """
     strategy = trainer.strategy
     if isinstance(strategy, FSDPStrategy | DeepSpeedStrategy):
         raise ConfigError(
-            f"trainer.strategy: {type(strategy).__name__} is not supported: heads are read, and generation runs, as "
-            "FSDP2 shards; use strategy=fsdp (dopd_lightning.distributed.sharding.FullyShardedStrategy)"
+            f"trainer.strategy: {type(strategy).__name__} is not supported, since its shards are not those of FSDP2; "
+            "use strategy=fsdp (dopd_lightning.distributed.sharding.FullyShardedStrategy)"
         )
     replicas = strategy.distributed_sampler_kwargs["num_replicas"] if isinstance(strategy, ParallelStrategy) else 1
     if replicas != trainer.world_size:
         raise ConfigError(
             f"trainer.strategy: {type(strategy).__name__} counts {trainer.world_size} processes as {replicas} (its "
-            "data_parallel_size), but each reads examples of its own, and their gradients would not be shared; use "
+            "data_parallel_size), but each process reads its own examples: gradients would not be averaged; use "
             "strategy=fsdp (dopd_lightning.distributed.sharding.FullyShardedStrategy), or strategy=ddp"
         )
     changes = [each for each in trainer.callbacks if isinstance(each, GradientAccumulationScheduler)]  # type: ignore[attr-defined]
@@ -260,11 +262,11 @@ def check_average(dtype: torch.dtype, name: str) -> None:
 
 @torch.no_grad()
 def check_dtype_of_weights(optimizers: Sequence[Optimizer]) -> None:
-    """Refuse weights in float16, and warn about weights in bfloat16 that rounding would hold still.
+    """Refuse weights in float16, and warn about weights in bfloat16 whose updates would be rounded away.
 
-    In float16 small gradients become 0, and so does Adam's epsilon, by which it divides. In bfloat16 a step that is
-    small relative to a weight is rounded away. Steps of Adam and its kin have the size of the learning rate; those of
-    SGD are mostly smaller.
+    In float16, small gradients become 0, and so does Adam's epsilon, by which it divides. In bfloat16, a step that is
+    small relative to a weight is rounded away. Steps of Adam-like optimizers have the size of the learning rate; those
+    of SGD are mostly smaller.
 
     Raises:
         ConfigError: for weights in float16.
@@ -275,7 +277,7 @@ def check_dtype_of_weights(optimizers: Sequence[Optimizer]) -> None:
         for weight in group["params"]:
             if weight.dtype == torch.float16:
                 raise ConfigError(
-                    "student.dtype: weights in float16 cannot learn, since small gradients are 0 in it; keep them in "
+                    "student.dtype: weights in float16 cannot learn, since small gradients become 0; keep them in "
                     "float32 (student.dtype=float32, precision=16-mixed or bf16-mixed), or train adapters "
                     "(student=lora)"
                 )
@@ -285,8 +287,8 @@ def check_dtype_of_weights(optimizers: Sequence[Optimizer]) -> None:
                 total += here.numel()
         if still > total / 2:
             rank_zero_warn(
-                f"the student's weights are in bfloat16, and {still / total:.0%} of them are too large to move by a "
-                f"step of the learning rate {rate:g}, which is rounded away: it will hardly learn. Keep them in "
+                f"the student's weights are in bfloat16: for {still / total:.0%} of them, a step of the learning rate "
+                f"{rate:g} is rounded away, so the student will hardly learn. Keep the weights in "
                 "float32 (student.dtype=float32, precision=bf16-mixed), or train adapters (student=lora)"
             )
             return
@@ -302,21 +304,21 @@ def check_same_parameters(expected: Mapping[str, Tensor], found: Mapping[str, Te
         here, there = (tuple(state[name].shape) if name in state else "missing" for state in (expected, found))
         if here != there:
             raise ConfigError(
-                f"ckpt_path: the checkpoint is of another student or source: {name} is {there} in it and {here} "
-                "in this configuration; use the student, the sources and the fields it was trained with"
+                f"ckpt_path: the checkpoint is of another student or source: {name} is {there} in the "
+                f"checkpoint and {here} in this run; use the student, the sources and the settings it was trained with"
             )
 
 
 def warn_without_privileged_text(
     examples: Sequence[Example], sources: Mapping[str, Source], fusion: FusionRule
 ) -> bool:
-    """Warn, and return True, if a batch has no privileged text and a source is the student itself."""
+    """Warn if a batch has no privileged text and a source is the student itself; return whether it warned."""
     own = [name for name, source in sources.items() if name in fusion.needs and _is_student(source)]
     if not examples or not own or any(example.get("privileged") for example in examples):
         return False
     rank_zero_warn(
-        f"a batch has no privileged text: the {own[0]} is then the student under the student's own prompt, and the "
-        "gap is not the paper's. Add `privileged` to the data, or choose another source (snapshot, ema, a model)."
+        f"a batch has no privileged text, so the {own[0]} is the student with the student's own prompt, and the gap is "
+        "not the paper's. Add `privileged` to the data, or choose another source (snapshot, ema, a model)."
     )
     return True
 

@@ -1,4 +1,4 @@
-"""Greedy answers of a policy, and their accuracy."""
+"""Evaluation of a policy by its greedy answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dopd_lightning.training.response_writer import ResponseWriter
 
 
 class Evaluation:
-    """Let the student, or a source that is one policy, answer greedily.
+    """Generate and score greedy answers of the student, or of a source with one policy.
 
     Args:
         writing: generates answers.
@@ -45,7 +45,7 @@ class Evaluation:
         self.writing, self.sources, self.encoder, self.tokenizer = writing, sources, encoder, tokenizer
         self.verifier, self.privileged = verifier, privileged
         self._greedy = Sampling(max_new_tokens=max_new_tokens, temperature=0)
-        self._name = "student"  # whoever answers
+        self._name = "student"  # the policy that answers
         self._gathered = ExitStack()
 
     @property
@@ -54,7 +54,7 @@ class Evaluation:
         if self._name == "student":
             return self.writing.student
         source = self.sources[self._name]
-        assert isinstance(source, OnePolicy), "by checks"
+        assert isinstance(source, OnePolicy), "checked in by()"
         return source.policy(self.writing.student)
 
     @property
@@ -64,10 +64,10 @@ class Evaluation:
 
     @contextmanager
     def by(self, name: str) -> Iterator[None]:
-        """Let another policy answer inside the block: ``student``, or a source.
+        """Switch to another policy inside the block: ``student``, or a source.
 
         Raises:
-            ConfigError: if there is no such source, or it is made of several policies.
+            ConfigError: if there is no such source, or it has several policies.
         """
         if name != "student":
             if name not in self.sources:
@@ -96,7 +96,7 @@ class Evaluation:
         return self.tokenizer.batch_decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def count(self, batch: Any, accuracy: Accuracy, *, synchronise: bool = False) -> int:
-        """Count the answers with the verifier's full score of 1, and return the number of all answers."""
+        """Count right answers (a verifier's score of 1), and return the number of all answers."""
         examples = examples_of(batch)
         for example, answer in zip(examples, self.answer(examples, synchronise=synchronise), strict=True):
             accuracy.update(self.verifier(answer, example) >= 1)
@@ -111,7 +111,7 @@ class Evaluation:
         ]
 
     def gather(self) -> None:
-        """Gather the policy's weights for all batches: processes may have different numbers of batches."""
+        """Gather the policy's weights once for all batches, since processes may have different numbers of batches."""
         self._gathered.enter_context(gathered(self.policy))
 
     def let_go(self) -> None:

@@ -1,4 +1,4 @@
-"""A loss or a weight that is not a number stops the run; a loss leaves behind what led to it."""
+"""Checks that stop a run at a loss or a weight that is NaN or infinite."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from dopd_lightning.record import TokenRecord
 
 
 class NonFiniteLossError(FloatingPointError):
-    """A step met NaN or infinity; the message names what, the step, and the file with the batch's prompts."""
+    """NaN or infinity in a loss, log-probability or weight; the message names it, its step, and the saved prompts."""
 
 
 def check_finite(
     loss: Tensor, record: TokenRecord, step: int, examples: Sequence[Example], folder: str | os.PathLike[str]
 ) -> None:
-    """Let finite numbers pass.
+    """Raise NonFiniteLossError if the loss or a source's log-probability is not finite.
 
-    The sources' log-probabilities are looked at besides the loss: a rule that routes by comparisons would quietly send
-    every token away from a source of NaN.
+    The log-probabilities are checked in addition to the loss, because a rule that routes by comparisons would silently
+    send every token away from a source with NaN.
 
     Args:
         loss: scalar.
-        record: of the step.
-        step: optimizer steps taken so far.
-        examples: the batch's; their prompts and privileged texts are saved.
-        folder: where to, as ``non_finite_loss_step_<step>.json``, with the process's number if there are several.
+        record: record of the step.
+        step: number of optimizer steps so far.
+        examples: examples of the batch; their prompts and privileged texts are saved.
+        folder: folder for the file ``non_finite_loss_step_<step>.json``, whose name has the rank if there are several
+            processes.
 
     Raises:
-        NonFiniteLossError: for any other.
+        NonFiniteLossError: for NaN or infinity.
     """
     values = {"loss": loss} | {f"{name}_logp": logp for name, logp in record.logp.items() if name != "student"}
     for name, value in values.items():
@@ -56,16 +57,16 @@ def check_finite(
 
 @torch.no_grad()
 def check_weights(weights: Iterable[tuple[str, Tensor]], when: str) -> None:
-    """Let finite weights pass. All processes have to call it, of sharded weights each with its share.
+    """Raise NonFiniteLossError if a weight is not finite. All processes call it, each with its shards.
 
-    Each number is read once, which takes about a thirtieth of a step of AdamW on a CPU.
+    It reads each number once, which takes about a thirtieth of a step of AdamW on a CPU.
 
     Args:
-        weights: by name.
-        when: the place in the run, for the error, such as ``after step 3``.
+        weights: weights by name.
+        when: place in the run for the error message, such as ``after step 3``.
 
     Raises:
-        NonFiniteLossError: for any other, in all processes.
+        NonFiniteLossError: for NaN or infinity, in all processes.
     """
     here = {name: weight.to_local() if isinstance(weight, DTensor) else weight.detach() for name, weight in weights}
     here = {name: weight for name, weight in here.items() if weight.is_floating_point() and weight.numel()}
@@ -78,6 +79,6 @@ def check_weights(weights: Iterable[tuple[str, Tensor]], when: str) -> None:
         which = f"{bad[0]} and {len(bad) - 1} more" if bad[1:] else "".join(bad) or "those of another process"
         raise NonFiniteLossError(
             f"the student's weights are not finite {when} ({which}): the learning rate is too large, a gradient "
-            "overflowed, or they were loaded so. Nothing of this is saved; lower optimizer.lr, or clip gradients "
-            "(trainer.gradient_clip_val)"
+            "overflowed, or the loaded weights were not finite. They are not saved; lower optimizer.lr, or clip "
+            "gradients (trainer.gradient_clip_val)"
         )

@@ -1,4 +1,4 @@
-"""Loss and token record from responses and the views of each policy."""
+"""Loss and token record of responses, from the views of each policy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Wanted:
 
 
 class Objective:
-    """Score responses under each policy, apply the fusion rule, and reduce to the loss (paper's total objective).
+    """Score responses under each policy, apply the fusion rule, and reduce to the loss (the paper's objective).
 
     Args:
         fusion: the fusion rule.
@@ -67,7 +67,7 @@ class Objective:
             views: inputs of the student and each source, by name.
             rollouts: the responses.
             wanted: request for details.
-            thresholds: for a rule that routes, instead of means over these responses.
+            thresholds: thresholds for a rule that routes, instead of those of these responses.
         """
         responses, tables = rollouts.responses, self.tables
         self.scoring.try_heads({"student": student, **policies_of(sources, student)})

@@ -18,9 +18,14 @@ def adamw(
     beta2: float = 0.999,
     eps: float = 1e-8,
 ) -> torch.optim.AdamW:
-    """AdamW that decays matrices only: norms and biases (one dimension) are left alone.
+    """Make an AdamW optimizer with weight decay of matrices only, not of norms and biases (one dimension).
 
-    The default ``lr`` is the paper's (DOPD, Sec. 4.1).
+    Args:
+        parameters: parameters to train.
+        lr: learning rate; the default is the paper's (DOPD, arXiv 2606.30626, Sec. 4.1).
+        weight_decay: weight decay of parameters with two or more dimensions.
+        beta1, beta2: decay of the two moments, at least 0 and below 1.
+        eps: term added to the denominator, above 0.
 
     Raises:
         ConfigError: for a value out of range.

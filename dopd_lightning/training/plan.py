@@ -24,7 +24,7 @@ class Plan:
     Attributes:
         fusion: the rule, whose declared targets and divergences are checked.
         rollout: writes responses.
-        engine: writes the student's responses.
+        engine: generates the student's responses.
         sources: names of all sources.
         reduction: ``rollout`` or ``token``.
         loss_temperature: above 0.
@@ -32,8 +32,8 @@ class Plan:
         verifier: a name or a callable.
 
     Raises:
-        ConfigError: for a value that is no choice or out of range, a class or a name instead of an object, or a missing
-            source; as :meth:`check_pairs`.
+        ConfigError: for an unknown choice, a number out of range, a class or a name instead of an object, a missing
+            source, or as :meth:`check_pairs`.
     """
 
     fusion: FusionRule
@@ -82,7 +82,7 @@ class Plan:
             return
         if not self.rollout.student_writes:
             raise ConfigError(
-                f"{key}: {what} needs responses that the student wrote, and this rollout takes others; "
+                f"{key}: {what} needs responses that the student wrote, but this rollout has others; "
                 f"choose rollout=student, or {otherwise}"
             )
         sampling = self.rollout.sampling
@@ -91,8 +91,8 @@ class Plan:
         for name, value in {**found, "module.loss_temperature": self.loss_temperature}.items():
             if value != plain[name]:
                 raise ConfigError(
-                    f"{name}: {value} makes the loss one of another distribution than the responses are drawn from, "
-                    f"and {what} ({key}) would be biased; use {plain[name]}, or {otherwise}"
+                    f"{name}: {value} means that responses are not sampled from the distribution in the loss, so "
+                    f"{what} ({key}) would be biased; use {plain[name]}, or {otherwise}"
                 )
 
     def check_top_k(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -107,13 +107,13 @@ class Plan:
             raise ConfigError(f"fusion.top_k: {top_k} is above the vocabulary of {size} tokens; choose at most that")
 
     def room_for_prompt(self, configs: Mapping[str, PreTrainedConfig]) -> int:
-        """Return the longest prompt, in tokens, that leaves positions for ``rollout.max_new_tokens`` more.
+        """Return the length of the longest prompt, in tokens, that leaves room for ``rollout.max_new_tokens``.
 
         Args:
-            configs: of the policies, by name.
+            configs: configs of the policies, by name.
 
         Raises:
-            ConfigError: if there is no room for any.
+            ConfigError: if there is no room for a prompt.
         """
         limit = self.rollout.sampling.max_new_tokens
         limits = {

@@ -12,14 +12,17 @@ from dopd_lightning.errors import check_range
 class PrivilegedAccess:
     """Probability, for each example, that a policy sees privileged text.
 
-    In the paper both sources see it and the student never does. Other values are its ablations (Fig. 3, Table 8), and
-    training on completions with a student that sees some of the hints.
+    In the paper, both sources always see it and the student never does. Other values give the paper's ablations
+    (Fig. 3, Table 8), or a student that sees some of the privileged texts, for training on completions.
 
     Attributes:
-        student: in training.
-        teacher: in training.
-        reference: in training.
-        evaluation: show it to the evaluated policy, to measure its effect.
+        student: probability for the student in training.
+        teacher: probability for the teacher in training.
+        reference: probability for the reference in training.
+        evaluation: show privileged text to the evaluated policy, to measure its effect.
+
+    Raises:
+        ConfigError: for a probability outside [0, 1].
 
     Example:
         >>> PrivilegedAccess(student=0.5)
@@ -39,7 +42,7 @@ class PrivilegedAccess:
         """Return the probability that each policy sees privileged text: the student, teacher, reference, then others.
 
         Args:
-            sources: the ``shown`` of sources by name; those called ``teacher`` and ``reference`` follow this object.
+            sources: ``shown`` of each source by name; those of ``teacher`` and ``reference`` are not used.
 
         Example:
             >>> PrivilegedAccess(reference=0.5).shown({"teacher": None, "maths": None, "code": 0.0})

@@ -1,8 +1,8 @@
 """Checks that a policy gives a text the same probabilities alone, padded beside a longer one, and token by token.
 
-The method relies on it, and some architectures differ: a recurrent state runs through padding as if it were text, or a
-cached step computes something else than a training pass. The loss falls all the same. So each policy is tested once in
-each way that it is used, on a few tokens.
+The method relies on this, but some architectures violate it: a recurrent state runs through padding as if it were text,
+or a cached step computes something else than a full forward pass. The loss falls nevertheless. Therefore each policy is
+tested on a few tokens, once for scoring and once for writing.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _LENGTHS = (37, 11)
 _RESPONSE = 3
 _ROUNDING = {"float32": 5e-4, "gpu": 0.02, "low": 0.1}
 """Largest allowed differences, as shares of the log-probabilities' spread over the vocabulary. (GPUs may round factors
-of float32 products to ten bits.) Of 150 tiny architectures, the correct ones differ by 1e-5 in float32 and 0.01 in
-bfloat16; padding that is read as text makes 0.07 and more."""
+of float32 products to ten bits.) Of 150 tiny architectures, the correct ones differ by 1e-5 in float32 and by 0.01 in
+bfloat16; reading padding as text makes a difference of 0.07 or more."""
 
 
 class Probes:
-    """Test policies, each once in each way of reading.
+    """Test each policy once for scoring and once for writing.
 
     Args:
-        tokenizer: of all of them.
+        tokenizer: tokenizer of all policies.
         vocabulary_size: number of real tokens.
-        positions: largest number of tokens that all of them can read.
+        positions: largest number of tokens that all policies can read.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary_size: int, positions: int) -> None:
@@ -47,21 +47,21 @@ class Probes:
         tokens = (text * (long + short + 2 * _RESPONSE))[: long + short + 2 * _RESPONSE]
         self._prompts = [tokens[:long], tokens[long : long + short]]
         self._responses = [tokens[-2 * _RESPONSE : -_RESPONSE], tokens[-_RESPONSE:]]
-        # A padding token's embedding may be zeros at first, and would hide the fault: pad with another token.
+        # The padding token's embedding may be zeros at first, which would hide the fault: pad with another token.
         self._pad_id = text[0]
         self._vocabulary_size = vocabulary_size
         self._tried: set[tuple[int, str]] = set()  # one policy may have two roles
 
     def try_scoring(self, role: str, policy: PreTrainedModel) -> None:
-        """Score two responses as in training. All processes must call it for a sharded policy.
+        """Test that the scores of two responses are right. All processes must call it for a sharded policy.
 
         Raises:
-            ConfigError: if their probabilities depend on padding, or on tokens that come later.
+            ConfigError: if their probabilities depend on padding or on later tokens.
         """
         self._once(role, "scoring", policy, self._score)
 
     def try_writing(self, role: str, policy: PreTrainedModel) -> None:
-        """Write two responses as in rollouts. All processes must call it for a sharded policy.
+        """Test that cached generation is right. All processes must call it for a sharded policy.
 
         Raises:
             ConfigError: if tokens are sampled from other probabilities than they are scored with.
@@ -83,7 +83,7 @@ class Probes:
                 trial(_Trial(role, policy))
             except (TypeError, AttributeError, LookupError, NotImplementedError) as error:
                 raise ConfigError(
-                    f"{role}: {type(policy).__name__} cannot be used for {way}, which gives a model input_ids, "
+                    f"{role}: {type(policy).__name__} cannot be used for {way}, which calls a model with input_ids, "
                     f"attention_mask, position_ids and logits_to_keep: {type(error).__name__}: {error}"
                 ) from error
         self._tried.add((id(policy), way))
@@ -96,14 +96,14 @@ class Probes:
             trial.compare(
                 first[n],
                 alone[n][:, :1],
-                "looks ahead: a token's log-probability changes by up to {nats:.2g} nats with the tokens that come "
-                "after it, and a causal model's does not",
+                "looks ahead: later tokens change a token's log-probability by up to {nats:.2g} nats, which must not "
+                "happen in a causal model",
             )
         trial.compare(
             together,
             torch.cat(alone),
-            "reads padding as text: the log-probabilities of a response beside a longer prompt and alone differ by up "
-            "to {nats:.2g} nats",
+            "reads padding as text: the log-probabilities of a response with and without padding differ by up to "
+            "{nats:.2g} nats",
         )
 
     def _write(self, trial: _Trial) -> None:
@@ -113,8 +113,8 @@ class Probes:
         trial.compare(
             found,
             expected,
-            "writes as another model than it trains as: its cached steps and a whole forward pass differ by up to "
-            "{nats:.2g} nats",
+            "samples from other probabilities than it is scored with: cached generation and a full forward pass "
+            "differ by up to {nats:.2g} nats",
         )
 
     def _logits(self, policy: PreTrainedModel, rows: Sequence[int], responses: Sequence[Sequence[int]]) -> Tensor:
@@ -135,8 +135,8 @@ class _Trial(NamedTuple):
         nats = difference(found, expected, self.policy)
         if nats is not None:
             raise ConfigError(
-                f"{self.role}: {type(self.policy).__name__} {complaint.format(nats=nats)}. It would learn, or teach, "
-                "as another model than it is; choose another architecture"
+                f"{self.role}: {type(self.policy).__name__} {complaint.format(nats=nats)}. Training would "
+                "use wrong probabilities; choose another architecture"
             )
 
 
@@ -145,7 +145,7 @@ def difference(found: Tensor, expected: Tensor, policy: PreTrainedModel) -> floa
 
     Args:
         found: ``(..., vocab)``.
-        expected: the same shape. Not compared if not finite, which is another fault.
+        expected: the same shape; not compared if not finite, since that is another fault.
         policy: the policy that computed both.
     """
     logps, right = found.float().log_softmax(-1), expected.float().log_softmax(-1)

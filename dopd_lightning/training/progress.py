@@ -1,4 +1,4 @@
-"""Lightning's progress within epochs, corrected where it would resume wrongly."""
+"""Corrections of Lightning's progress within epochs, where it would resume wrongly."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lightning.fabric.utilities.data import _set_sampler_epoch
 
 
 def mend_progress(checkpoint: dict[str, Any]) -> None:
-    """Correct Lightning's counters of epochs and batches, in place, so that a run resumes as if never stopped.
+    """Correct Lightning's counters of epochs and batches in place, so that a resumed run equals an uninterrupted one.
 
     Lightning (2.6) resumes correctly within an epoch. From a checkpoint at an epoch's end, with a stateful loader, it
-    reads that epoch again or counts it twice, depending on the hook that saved and on which of ``max_steps`` and
-    ``max_epochs`` is given. An epoch in which ``max_steps`` ended the run counts as finished.
+    reads that epoch again or counts it twice, depending on the hook that saved the checkpoint and on ``max_steps`` or
+    ``max_epochs``. An epoch in which ``max_steps`` ended the run counts as finished.
     """
     loop = checkpoint.get("loops", {}).get("fit_loop", {})
     if not loop.get("state_dict", {}).get("combined_loader"):
@@ -28,7 +28,7 @@ def mend_progress(checkpoint: dict[str, Any]) -> None:
                 "completed": begun - 1,
             }
         return
-    # The state before an epoch begins.
+    # The state at the beginning of an epoch.
     for span in ("current", "total"):
         loop["epoch_progress"][span] = dict.fromkeys(loop["epoch_progress"][span], begun)
         loop["epoch_loop.val_loop.batch_progress"][span] = dict.fromkeys(batches[span], 0)
@@ -39,7 +39,7 @@ def mend_progress(checkpoint: dict[str, Any]) -> None:
 
 
 def go_on_in_data(trainer: L.Trainer) -> None:
-    """Move the training data to their place in the checkpoint, at the start of training.
+    """Move the training data to the checkpoint's position, at the start of training.
 
     Lightning (2.6) does so when it sets up the dataloader, but only if it has loaded the checkpoint's progress by then.
     A scheduler that depends on the number of steps sets it up earlier, and the epoch would be read from its beginning.

@@ -20,15 +20,15 @@ class Prompting:
     teacher. Other sources draw from a separate generator, so that adding one does not change the other draws.
 
     Args:
-        encoder: of the run's policies.
+        encoder: encodes prompts.
         privileged: probabilities for the student, the teacher and the reference.
-        sources: by name; further ones have a probability of their own (``shown``).
+        sources: sources by name; further sources have a probability of their own (``shown``).
     """
 
     def __init__(self, encoder: Encoder, privileged: PrivilegedAccess, sources: Mapping[str, Source]) -> None:
         self.encoder = encoder
         self._shown = privileged.shown({name: source.shown for name, source in sources.items()})
-        self._draws: torch.Generator | None = None  # made at its first draw, since a generator cannot be pickled
+        self._draws: torch.Generator | None = None  # made at the first draw, since a generator cannot be pickled
         self._seed: int | None = None
 
     def of_all(self, examples: Sequence[Example]) -> dict[str, list[EncodedPrompt]]:

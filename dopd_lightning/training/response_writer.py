@@ -59,13 +59,13 @@ class ResponseWriter:
         sampling: Sampling,
         samples_per_prompt: int = 1,
     ) -> list[list[int]]:
-        """Return token ids of a policy's responses, those to one prompt next to each other; the policy is in eval mode.
+        """Return the token ids of responses; those to one prompt are next to each other.
 
         Args:
-            policy: the student, or a source's.
+            policy: the student, or a policy of a source, in eval mode.
             name: name of the policy in errors.
-            prompts: token ids.
-            sampling: settings.
+            prompts: token ids of the prompts.
+            sampling: sampling settings.
             samples_per_prompt: number of responses to each prompt.
         """
         self.try_out(policy, name)
@@ -87,7 +87,7 @@ class ResponseWriter:
         return self.engine if policy is self.student else TransformersEngine()
 
     def try_out(self, policy: PreTrainedModel, name: str) -> None:
-        """Refuse a policy whose cached generation differs from its forward pass; tried once, with transformers.
+        """Refuse a policy whose cached generation differs from its forward pass; tested once, with transformers only.
 
         Raises:
             ConfigError: naming the policy.

@@ -1,4 +1,4 @@
-"""One batch: prompts, responses, scores, loss, record."""
+"""Training step of one batch: prompts, responses, scores, loss, record."""
 
 from __future__ import annotations
 
@@ -95,12 +95,12 @@ class Step:
         *,
         synchronise: bool = False,
     ) -> TokenRecord:
-        """Return the record of one response of the student to each example, and leave no trace.
+        """Return the record of one response of the student to each example, and leave all states unchanged.
 
         Args:
             examples: as in a batch.
             alternatives: number of likeliest tokens in the details.
-            thresholds: for a rule that routes, instead of means over these responses.
+            thresholds: thresholds for a rule that routes, instead of those of these responses.
             synchronise: push the student's weights to the engine even if no change was announced.
         """
         before = copy.deepcopy(self.fusion.state_dict()) if isinstance(self.fusion, nn.Module) else None
@@ -109,7 +109,7 @@ class Step:
             self.writing.synchronise(always=synchronise)
             written = self.writing(self.student, "student", prompts["student"], self.rollout.sampling)
             _, record = self._supervise(examples, prompts, as_responses(written), (alternatives, None), thresholds)
-        if before is not None:  # the rule may keep running means of what it sees
+        if before is not None:  # the rule may have updated running means
             cast(nn.Module, self.fusion).load_state_dict(before)
         let_go(self.student)
         return record
@@ -154,7 +154,7 @@ class Step:
         if name == "student":
             return self.student
         source = self.sources[name]
-        assert isinstance(source, OnePolicy), "check_writers"
+        assert isinstance(source, OnePolicy), "checked by check_writers"
         return source.policy(self.student)
 
     def _completion(self, example: Example) -> str | Response | None:
@@ -169,7 +169,7 @@ class Step:
         details: tuple[int, int | None] | None,
         thresholds: Thresholds | None = None,
     ) -> tuple[Tensor, TokenRecord]:
-        """Return loss and record of responses: equally many to each example, next to each other."""
+        """Return loss and record of responses; each example has equally many, next to each other."""
         policies = {"student": self.student, **policies_of(self.used, self.student)}
         for name, policy in policies.items():
             self.writing.probes.try_scoring(name, policy)

@@ -20,7 +20,7 @@ class StepLog:
     def __init__(self, max_new_tokens: int) -> None:
         self.max_new_tokens = max_new_tokens
         self._metrics = StepMetrics()
-        self._logged: set[str] = set()  # names, at the last step
+        self._logged: set[str] = set()  # names of the last step's metrics
 
     def begin(self) -> None:
         """Discard the micro-batches of an interrupted step."""

@@ -1,4 +1,4 @@
-"""Callbacks that watch a run and never end it."""
+"""Base class of callbacks that watch a run and never end it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ HOOKS = [
 
 
 class Watcher(L.Callback):
-    """A callback without which a run would be the same: an error in a hook switches it off, with one warning.
+    """Base class of callbacks that do not affect training: an error in a hook only switches the callback off.
 
-    Subclasses write their hooks as those of any callback; each is guarded. The exceptions are the hooks named in
-    ``collective``, when there are several processes: one that left out a collective would leave the others waiting, or
-    have them take its next one for this. Such a hook guards its local work by :meth:`guarded` and asks :meth:`goes_on`
-    before the collective; an error inside the collective ends the run, as one of a training step does.
+    Subclasses define hooks like any callback, and each hook is guarded. If there are several processes, the hooks named
+    in ``collective`` are not guarded: a process that skips a collective would leave the others waiting, or make them
+    match different collectives. Such a hook guards its local work with :meth:`guarded` and calls :meth:`goes_on` before
+    the collective. An error inside the collective ends the run, like an error in a training step.
 
     Attributes:
-        off: whether it was switched off in this process.
+        off: True if the callback was switched off in this process.
     """
 
     collective: ClassVar[frozenset[str]] = frozenset()
@@ -49,7 +49,7 @@ class Watcher(L.Callback):
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Do the work inside; an error there is a warning, and the last that this callback does."""
+        """Run the block; an error becomes a warning and switches the callback off."""
         try:
             yield
         except Exception as error:
@@ -57,7 +57,7 @@ class Watcher(L.Callback):
             warn_of(f"the callback {type(self).__name__}", error)
 
     def goes_on(self, device: torch.device) -> bool:
-        """Return whether it is on in all processes; all have to ask, at the same place."""
+        """Return whether the callback is on in all processes; all processes have to call it at the same place."""
         if not self._off_everywhere:
             self._off_everywhere = bool(summed(torch.tensor(int(self.off), device=device)))
             self.off = self._off_everywhere
@@ -78,7 +78,7 @@ def _guarded(name: str, hook: Callable[..., None]) -> Callable[..., None]:
 
 
 def warn_of(who: str, error: Exception) -> None:
-    """Say that somebody who watches has failed and is switched off; the traceback is in the log, at level debug."""
+    """Warn that ``who`` failed and is switched off; the traceback is logged at level debug."""
     reason = error if isinstance(error, WriteError) else f"{type(error).__name__}: {in_one_line(str(error))}"
     warnings.warn(f"{who} failed and is switched off for the rest of the run, which goes on: {reason}", stacklevel=2)
     wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"

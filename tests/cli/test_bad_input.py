@@ -149,7 +149,7 @@ def test_a_checkpoint_of_another_student_is_refused_before_anything_is_evaluated
     monkeypatch.setattr("lightning.Trainer.test", lambda *args, **kwargs: pytest.fail("it was evaluated"))
     message = complaint(f"stage={stage}", f"ckpt_path={path}", sets=("train", "test"))
     assert message.startswith("ckpt_path: the checkpoint is of another student or source: student.")
-    assert "(280, 48) in it and (280, 32) in this configuration" in message
+    assert "(280, 48) in the checkpoint and (280, 32) in this run" in message
 
 
 # ----------------------------------------------------------------- what Hydra itself says, before there is a run

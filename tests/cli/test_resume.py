@@ -143,15 +143,15 @@ def _write_odd_files(folder: Path) -> dict[str, str]:
     (folder / "folder.ckpt").mkdir()
     os.mkfifo(folder / "pipe.ckpt")
     return {
-        "cut": "not all of one",
+        "cut": "is incomplete",
         "flipped": "is damaged",
-        "list": "'config' is missing, or",
-        "without_step": "'global_step' is missing, or",
-        "without_optimizer": "'optimizer_states' is missing, or",
-        "without_loops": "'loops' is missing, or",
+        "list": "'config' is missing or invalid",
+        "without_step": "'global_step' is missing or invalid",
+        "without_optimizer": "'optimizer_states' is missing or invalid",
+        "without_loops": "'loops' is missing or invalid",
         "nan": "not finite",
         "other_model": "of another student or source",
-        "empty": r"not all of one \(0 bytes\)",
+        "empty": r"is incomplete \(0 bytes\)",
         "folder": "is not a regular file",
         "pipe": "is not a regular file",
     }

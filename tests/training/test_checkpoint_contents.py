@@ -82,9 +82,9 @@ def test_a_run_that_goes_on_ends_like_one_that_never_stopped(
 @pytest.mark.parametrize(
     ("fields", "parameter"),
     [
-        ({"hidden_size": 48}, r"student\.model\.embed_tokens\.weight is \(\d+, 32\) in it and \(\d+, 48\)"),
-        ({"num_hidden_layers": 3}, r"student\.model\.layers\.2\..* is missing in it"),
-        ({"num_hidden_layers": 1}, r"student\.model\.layers\.1\..* in it and missing in this"),
+        ({"hidden_size": 48}, r"student\.model\.embed_tokens\.weight is \(\d+, 32\) in the checkpoint and \(\d+, 48\)"),
+        ({"num_hidden_layers": 3}, r"student\.model\.layers\.2\..* is missing in the checkpoint"),
+        ({"num_hidden_layers": 1}, r"student\.model\.layers\.1\..* in the checkpoint and missing in this"),
     ],
 )
 def test_a_checkpoint_of_another_student_is_refused(make_module, make_policy, save, fit, examples, fields, parameter):
@@ -95,7 +95,7 @@ def test_a_checkpoint_of_another_student_is_refused(make_module, make_policy, sa
 
 def test_a_checkpoint_of_another_kind_of_reference_is_refused(make_module, save, fit, examples):
     path = save(make_module(), [examples])
-    with pytest.raises(ConfigError, match=r"reference\.weights\..* is missing in it"):
+    with pytest.raises(ConfigError, match=r"reference\.weights\..* is missing in the checkpoint"):
         fit(make_module(reference="ema"), [examples], ckpt_path=path)
 
 

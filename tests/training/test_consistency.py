@@ -151,9 +151,9 @@ def test_a_reference_has_a_tokenizer_of_its_own(make, make_policy, tmp_path):
         (DatasetRollout(), "fusion.support: 'sampled' needs responses that the student wrote"),
         (TeacherRollout(), "fusion.support: 'sampled' needs responses that the student wrote"),
         (MixedRollout(), "fusion.support: 'sampled' needs responses that the student wrote"),
-        (StudentRollout(temperature=0.7), r"rollout\.temperature: 0\.7 makes the loss .* use 1"),
-        (StudentRollout(top_p=0.9), r"rollout\.top_p: 0\.9 makes the loss .* use 1"),
-        (StudentRollout(top_k=20), r"rollout\.top_k: 20 makes the loss .* use 0"),
+        (StudentRollout(temperature=0.7), r"rollout\.temperature: 0\.7 means that responses are not sampled .* use 1"),
+        (StudentRollout(top_p=0.9), r"rollout\.top_p: 0\.9 means that responses are not sampled .* use 1"),
+        (StudentRollout(top_k=20), r"rollout\.top_k: 20 means that responses are not sampled .* use 0"),
     ],
 )
 @pytest.mark.parametrize("rule", [Teacher, DOPD])
@@ -162,7 +162,10 @@ def test_the_sampled_support_needs_plain_samples_of_the_student(make, make_polic
         make(teacher=make_policy(1), fusion=rule(support="sampled", top_k=8), rollout=rollout)
     make(teacher=make_policy(1), fusion=rule(support="top_k", top_k=8), rollout=rollout)
     make(teacher=make_policy(1), fusion=rule(support="sampled", top_k=8), rollout=StudentRollout())
-    with pytest.raises(ConfigError, match=r"module\.loss_temperature: 2\.0 makes the loss one of another distribution"):
+    with pytest.raises(
+        ConfigError,
+        match=r"module\.loss_temperature: 2\.0 means that responses are not sampled from the distribution in the loss",
+    ):
         make(teacher=make_policy(1), fusion=rule(support="sampled", top_k=8), loss_temperature=2.0)
 
 

@@ -122,7 +122,7 @@ def test_a_cached_step_that_is_another_than_a_training_pass(make_policy, probes,
 
     monkeypatch.setattr(policy, "forward", off_when_cached)
     with pytest.raises(
-        ConfigError, match=r"teacher: Qwen3ForCausalLM writes as another model than it trains as: .*nats"
+        ConfigError, match=r"teacher: Qwen3ForCausalLM samples from other probabilities than it is scored with: .*nats"
     ):
         probes(policy).try_writing("teacher", policy)
 

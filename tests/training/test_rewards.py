@@ -73,12 +73,12 @@ def test_a_policy_gradient_is_of_the_students_own_samples(make_module, rollout):
 
 
 def test_a_distribution_is_not_taken_from_a_source_of_rewards(make_module):
-    with pytest.raises(ConfigError, match="outcome: it gives rewards, and the fusion rule needs its distributions"):
+    with pytest.raises(ConfigError, match="outcome: it gives rewards, but the fusion rule needs distributions"):
         make_module(fusion=Teacher(source="outcome"), sources={"outcome": Outcome()})
 
 
 def test_rewards_are_not_taken_from_a_policy(make_module, make_policy):
-    with pytest.raises(ConfigError, match="outcome: it gives no rewards, and the fusion rule needs them"):
+    with pytest.raises(ConfigError, match="outcome: it gives distributions, but the fusion rule needs rewards"):
         make_module(fusion=OPDVR(support="full"), sources={"outcome": make_policy(3)})
 
 

@@ -75,7 +75,10 @@ NEED_THE_NUMBER = {
 @pytest.mark.parametrize("scheduler", NEED_THE_NUMBER.values(), ids=NEED_THE_NUMBER)
 @pytest.mark.parametrize("limits", [{"max_epochs": 1}, {"max_epochs": -1, "max_time": "00:00:00:10"}], ids=str)
 def test_a_stream_without_max_steps_is_refused_where_the_scheduler_needs_their_number(rates, scheduler, limits):
-    with pytest.raises(ConfigError, match=r"trainer\.max_steps: -1; the scheduler needs to know .* give trainer\.max"):
+    with pytest.raises(
+        ConfigError,
+        match=r"trainer\.max_steps: -1; the scheduler needs the number of optimizer steps, .* give trainer\.max",
+    ):
         rates(scheduler, **limits)
 
 
@@ -91,5 +94,5 @@ def test_a_constant_rate_needs_no_number(rates):
 
 def test_accumulation_that_changes_leaves_the_number_open(rates):
     changing = [GradientAccumulationScheduler({0: 1, 1: 3})]
-    with pytest.raises(ConfigError, match=r"trainer\.max_steps: -1; the scheduler needs to know"):
+    with pytest.raises(ConfigError, match=r"trainer\.max_steps: -1; the scheduler needs the number of optimizer steps"):
         rates(NEED_THE_NUMBER["cosine"], EXAMPLES, changing, max_epochs=2)

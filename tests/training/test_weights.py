@@ -62,7 +62,7 @@ def test_they_are_not_exported(make_module, tmp_path):
 
 def test_a_student_that_its_learning_rate_does_not_move_is_told_so(make_module, make_policy, fit, examples):
     module = make_module(make_policy(0).bfloat16())
-    words = r"weights are in bfloat16, and \d+% of them .* learning rate 5e-06, .*student\.dtype=float32"
+    words = r"weights are in bfloat16: for \d+% of them.* learning rate 5e-06 .*student\.dtype=float32"
     with pytest.warns(UserWarning, match=words):
         fit(module, [examples])
 
