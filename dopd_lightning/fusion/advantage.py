@@ -1,4 +1,4 @@
-"""Advantages of rewards: rewards less a baseline."""
+"""Advantages: rewards minus a baseline."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ Baseline: TypeAlias = Literal["group", "batch", "none"]
 
 
 def advantages(statistics: TokenStatistics, source: str, baseline: Baseline, *, scale: bool = False) -> Tensor:
-    """Return the advantage of each response by its reward, 0 where the reward is unknown.
+    """Return the advantage of each response, its reward minus a baseline; 0 where the reward is unknown.
 
     With ``group``, the baseline is the mean over the known rewards of responses to the same prompt (GRPO, arXiv
-    2402.03300); a group of equal rewards has advantages of 0. With ``batch``, it is the mean over all processes.
+    2402.03300); a group of equal rewards has advantages of 0. With ``batch``, it is the mean over the known rewards of
+    all processes, which all have to call it.
 
     Args:
-        statistics: of a batch, with rewards ``(batch,)`` of the source.
+        statistics: statistics of a batch, with rewards ``(batch,)`` of the source.
         source: name of the source of rewards.
         baseline: ``group``, ``batch`` or ``none``.
-        scale: divide by the standard deviation of the same rewards (population), where it is not 0.
+        scale: divide by the population standard deviation of the rewards in the baseline; if it is 0, the advantage
+            is 0.
 
     Returns:
         ``(batch,)``, float32.
@@ -46,7 +48,7 @@ def advantages(statistics: TokenStatistics, source: str, baseline: Baseline, *, 
         return rewards
     if baseline == "group":
         group = statistics.group
-        assert group is not None, "rewards of responses come with their groups"
+        assert group is not None, "rewards need the groups of their responses"
         sums = torch.zeros(3, len(rewards), device=rewards.device)  # there are at most as many groups as responses
         for row, values in enumerate((known.float(), rewards, rewards.square())):
             sums[row].index_add_(0, group, values)

@@ -1,4 +1,4 @@
-"""DOPD, with outcomes in the regime of the reference."""
+"""DOPD, with the teacher as target in HS where the response is wrong."""
 
 from __future__ import annotations
 
@@ -14,21 +14,27 @@ from dopd_lightning.fusion.statistics import TokenStatistics
 
 @dataclass(frozen=True, kw_only=True)
 class DOPDOutcome(DOPD):
-    """DOPD, but the teacher teaches tokens of HS in responses that are known to be wrong (ours).
+    """DOPD, but the teacher is the target of HS tokens in responses that are known to be wrong (ours).
 
-    In HS the student's token is likelier under the reference than under the teacher, by much. In a wrong response that
-    is more often a mistake of the student than a valid exploration.
+    In HS, the student's token is much likelier under the reference than under the teacher. In a wrong response, such a
+    token is more often a mistake of the student than valid exploration.
 
     Attributes:
         outcome: name of the source of rewards.
-        right: smallest reward of a right response; one that is unknown counts as right.
+        right: smallest reward of a right response; a response with an unknown reward counts as right.
 
     Raises:
         ConfigError: for a field out of range.
 
     Example:
-        >>> sorted(DOPDOutcome().needs)
-        ['outcome', 'reference', 'teacher']
+        >>> import torch
+        >>> probs = torch.tensor([[[0.5, 0.1], [0.5, 0.1]], [[0.5, 0.8], [0.5, 0.8]]])  # teacher, reference
+        >>> teacher, reference = torch.stack([probs, 1 - probs], dim=-1).log()  # both responses have regimes LH, HS
+        >>> sources, ids = {"teacher": teacher, "reference": reference}, torch.zeros(2, 2).long()
+        >>> given = {"mask": torch.ones(2, 2), "rewards": {"outcome": torch.tensor([1.0, 0.0])}}  # the second is wrong
+        >>> terms = DOPDOutcome()(TokenStatistics.from_logits(teacher, sources, ids, **given)).terms
+        >>> [(term.name, term.target.name, term.weight[:, 1]) for term in terms[-2:]]  # of each response's second token
+        [('HS', 'reference', tensor([0.6000, 0.0000])), ('HS_wrong', 'teacher', tensor([0.0000, 0.6000]))]
     """
 
     outcome: str = "outcome"

@@ -17,19 +17,19 @@ from dopd_lightning.fusion.uniform import UniformDivergence
 
 @dataclass(frozen=True, kw_only=True)
 class OPDVR(UniformDivergence):
-    """Teach only tokens at which the source's preference agrees with the outcome (OPDVR, arXiv 2608.24696).
+    """Learn only tokens at which the source's preference agrees with the outcome (OPDVR, arXiv 2608.24696).
 
-    With ``A = log source(y) - log student(y)``, a token of a right response is taught where A > 0, one of a wrong
-    response where A < 0. Every token of a response without a known outcome is taught. On the ``sampled`` support this
-    is the published policy gradient with ``max(0, A)`` and ``-max(0, -A)``; on others the gate is that of a divergence
-    (ours).
+    With ``A = log source(y) - log student(y)``, tokens of a right response are kept where A > 0, tokens of a wrong
+    response where A < 0, and all tokens of a response with an unknown outcome. With the ``sampled`` support, this is
+    the published policy gradient with ``max(0, A)`` and ``-max(0, -A)``. With other supports, it selects the tokens of
+    a divergence (ours).
 
     Attributes:
-        source: name of the source that teaches.
+        source: name of the source of distributions.
         outcome: name of the source of rewards.
         right: smallest reward of a right response.
-        group: use the sign of the group's advantage instead of the outcome (the paper's GRPD); responses of equal
-            rewards are not taught.
+        group: use the sign of the group's advantage instead of the outcome (the paper's GRPD); groups of equal rewards
+            have no loss.
 
     Raises:
         ConfigError: for a field out of range.
@@ -37,8 +37,8 @@ class OPDVR(UniformDivergence):
     Example:
         >>> student = torch.tensor([[[0.5, 0.5], [0.5, 0.5]]]).log()
         >>> teacher = torch.tensor([[[0.9, 0.1], [0.1, 0.9]]]).log()
-        >>> ids, mask = torch.tensor([[0, 0]]), torch.ones(1, 2)  # the teacher finds the second token unlikely
-        >>> rewards = {"outcome": torch.tensor([1.0])}
+        >>> ids, mask = torch.tensor([[0, 0]]), torch.ones(1, 2)
+        >>> rewards = {"outcome": torch.tensor([1.0])}  # right, but the teacher finds the second token unlikely
         >>> statistics = TokenStatistics.from_logits(student, {"teacher": teacher}, ids, mask, rewards=rewards)
         >>> OPDVR()(statistics).terms[0].weight.tolist()
         [[1.0, 0.0]]
@@ -69,7 +69,7 @@ class OPDVR(UniformDivergence):
         return [Pair(Toward(self.source), self.divergence)]
 
     def __call__(self, statistics: TokenStatistics) -> Supervision:
-        ahead = statistics[self.source].logp - statistics["student"].logp
+        log_ratio = statistics[self.source].logp - statistics["student"].logp
         reward = statistics.reward(self.outcome)
         if self.group:
             sign = advantages(statistics, self.outcome, "group").sign()
@@ -77,5 +77,5 @@ class OPDVR(UniformDivergence):
         else:
             sign = torch.where(reward.isnan(), torch.nan, torch.where(reward >= self.right, 1.0, -1.0))
         sign = sign.unsqueeze(-1)
-        kept = sign.isnan() | (sign * ahead > 0)
+        kept = sign.isnan() | (sign * log_ratio > 0)
         return Supervision([Term("opdvr", self.source, self.divergence, (kept & statistics.mask).float())])

@@ -1,4 +1,4 @@
-"""Self-adaptation without any source."""
+"""Self-adaptation without a source."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from dopd_lightning.fusion.statistics import TokenStatistics
 
 @dataclass(frozen=True, kw_only=True)
 class OPSA:
-    """Push down the least likely sampled tokens, without a teacher (OPSA, arXiv 2608.31046): a control for other rules.
+    """Lower the probability of the least likely sampled tokens, without a teacher (OPSA, arXiv 2608.31046).
 
-    The share of tokens with the lowest log-probability under the student has the advantage
-    ``-1/2 - (H - min H) / (2 (max H - min H))``, with H the student's entropy and its range over the batch's tokens of
-    this process; all other tokens have no loss.
+    It is a control for other rules. The tokens with the lowest log-probability under the student have the advantage
+    ``-1/2 - (H - min H) / (2 (max H - min H))``, with H the student's entropy, and min and max over the batch's tokens
+    in this process. All other tokens have no loss.
 
     Attributes:
-        share: share of tokens, above 0 and at most 1.
+        share: share of tokens to lower, above 0 and at most 1.
 
     Raises:
         ConfigError: for a field out of range.

@@ -1,4 +1,4 @@
-"""Distillation weighted softly by verified outcomes."""
+"""Distillation with soft weights from verified outcomes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class R2OPD(UniformDivergence):
     """Weight tokens by the agreement of the source's preference with the outcome (R2-OPD, arXiv 2609.35517).
 
     With ``A = log source(y) - log student(y)``, z = 1 for a right response and -1 for a wrong one, and ν the median of
-    |A| over the response, a token has the gate ``g = sigmoid(beta_gate z A / ν)`` and the weight ``g Σ|A| / Σ g|A|``,
-    with sums over the response, so that the response keeps its mass of |A|. Responses that were cut at the length
-    limit, and those without a known outcome, have weights of 1. On the ``sampled`` support this is the published policy
-    gradient; on others the gate is that of a divergence (ours).
+    |A| over the response, a token has the gate ``g = sigmoid(beta_gate z A / ν)`` and the weight ``g Σ|A| / Σ g|A|``.
+    The sums are over the response, so that its sum of ``weight |A|`` stays Σ|A|. Responses that were cut at the length
+    limit, and those with an unknown outcome, have weights of 1. With the ``sampled`` support, this is the published
+    policy gradient. With other supports, it weights a divergence (ours).
 
     Attributes:
-        source: name of the source that teaches.
+        source: name of the source of distributions.
         outcome: name of the source of rewards.
         right: smallest reward of a right response.
         beta_gate: sharpness of the gate, above 0; the paper's β.
@@ -43,9 +43,8 @@ class R2OPD(UniformDivergence):
         >>> ids, mask, rewards = torch.tensor([[0, 0]]), torch.ones(1, 2), {"outcome": torch.tensor([1.0])}
         >>> logits = {"teacher": teacher}
         >>> statistics = TokenStatistics.from_logits(student, logits, ids, mask, end_ids=[0], rewards=rewards)
-        >>> weight = R2OPD(beta_gate=1.0)(statistics).terms[0].weight
-        >>> bool(weight[0, 0] > 1 > weight[0, 1])  # the response is right, and the teacher prefers its first token
-        True
+        >>> R2OPD(beta_gate=1.0)(statistics).terms[0].weight  # A = 0.4700 and -0.9163, ν = 0.6931
+        tensor([[1.8222, 0.5783]])
     """
 
     support: Support = "sampled"

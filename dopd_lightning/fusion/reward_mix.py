@@ -1,4 +1,4 @@
-"""Distillation beside a policy gradient of rewards."""
+"""Distillation plus a policy gradient of rewards."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from dopd_lightning.fusion.uniform import UniformDivergence
 
 @dataclass(frozen=True, kw_only=True)
 class RewardMix(UniformDivergence):
-    """Distil from a source, and add a policy gradient of rewards at a weight, as slime, miles and verl do.
+    """Distil from one source, and add a weighted policy gradient of rewards, as slime, miles and verl do.
 
-    The loss is ``divergence(student, source) - reward_weight * A * log student(y)``, with A the reward less its
-    baseline. With a ``clip``, a token's divergence has the weight ``min(1, clip / |log source(y) - log student(y)|)``,
-    which on the ``sampled`` support clips the log-ratio.
+    The loss is ``divergence(student, source) - reward_weight * A * log student(y)``, with A the reward minus its
+    baseline. With ``clip``, a token's divergence has the weight ``min(1, clip / |log source(y) - log student(y)|)``,
+    which clips the log-ratio of the ``sampled`` support.
 
     Attributes:
-        source: name of the source that teaches.
+        source: name of the source of distributions.
         outcome: name of the source of rewards.
         reward_weight: weight of the policy gradient, at least 0.
         baseline: ``group`` (responses to the same prompt), ``batch`` or ``none``.
-        scale: divide advantages by the standard deviation of the rewards that are their baseline.
-        clip: largest log-ratio that counts whole, in nats; None for no limit.
+        scale: divide advantages by the standard deviation of the rewards in the baseline.
+        clip: largest log-ratio that is not clipped, in nats; None for no clipping.
 
     Raises:
         ConfigError: for a field out of range.
@@ -38,7 +38,7 @@ class RewardMix(UniformDivergence):
         >>> logits, ids = torch.zeros(2, 1, 2), torch.zeros(2, 1, dtype=torch.long)
         >>> given = {"rewards": {"outcome": torch.tensor([1.0, 0.0])}, "group": torch.tensor([0, 0])}
         >>> statistics = TokenStatistics.from_logits(logits, {"teacher": logits}, ids, torch.ones(2, 1), **given)
-        >>> RewardMix(reward_weight=2.0)(statistics).advantage.tolist()
+        >>> RewardMix(reward_weight=2.0)(statistics).advantage.tolist()  # 2 (1 - 0.5) and 2 (0 - 0.5)
         [[1.0], [-1.0]]
     """
 

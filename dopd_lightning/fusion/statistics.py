@@ -70,8 +70,8 @@ class TokenStatistics:
         sources: scores under each source that takes part, by name.
         thresholds: for a rule that routes; None for means over these tokens.
         end_ids: tokens that end a response; None if unknown.
-        rewards: by source: ``(batch,)``, one a response, or ``(batch, response)``; NaN where unknown.
-        group: ``(batch,)``, int64, shared by the responses to one prompt; None if unknown.
+        rewards: rewards by source: ``(batch,)``, one per response, or ``(batch, response)``; NaN where unknown.
+        group: ``(batch,)``, int64, index of the prompt, shared by all its responses; None if unknown.
 
     Example:
         >>> logits, ids = torch.zeros(1, 2, 4), torch.tensor([[3, 0]])
@@ -108,8 +108,8 @@ class TokenStatistics:
             response_ids: ``(batch, response)``.
             mask: ``(batch, response)``, true at response tokens.
             end_ids: tokens that end a response; None if unknown.
-            rewards: by source: ``(batch,)`` or ``(batch, response)``; NaN where unknown.
-            group: ``(batch,)``, int64, shared by the responses to one prompt.
+            rewards: rewards by source: ``(batch,)`` or ``(batch, response)``; NaN where unknown.
+            group: ``(batch,)``, int64, index of the prompt, shared by all its responses.
 
         Raises:
             ValueError: if shapes do not match.
@@ -138,11 +138,11 @@ class TokenStatistics:
         """Return the rewards of a source, ``(batch,)`` or ``(batch, response)``; NaN where unknown.
 
         Raises:
-            ConfigError: for a source that gives none.
+            ConfigError: if there are no rewards of the source.
         """
         if name not in self.rewards:
             raise ConfigError(
-                f"statistics: there are no rewards of the {name}; a rule that uses it must name {name!r} in `needs`, "
+                f"statistics: no rewards of the source {name!r}; a rule that uses it must name {name!r} in `needs`, "
                 "and it must be a source of rewards, such as an outcome"
             )
         return self.rewards[name]

@@ -1,4 +1,4 @@
-"""DOPD, with the surer of two sources at large gaps."""
+"""DOPD, with the source of lower entropy as target at large gaps."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from dopd_lightning.fusion.statistics import TokenStatistics
 
 @dataclass(frozen=True, kw_only=True)
 class Surer(DOPD):
-    """DOPD, but at large gaps the source of lower entropy teaches, and one divergence measures every regime (ours).
+    """DOPD, but at large gaps the source of lower entropy is the target, and all regimes have one divergence (ours).
 
-    The gap still says where there is something to learn. The sampled token does not say whom to trust there: the
-    student drew it, and the reference shares the student's weights, so that a lower probability under the teacher
-    mostly means that the student erred. An entropy does not depend on the sampled token. Of equal entropies the
-    teacher's counts as lower.
+    The gap still shows where there is something to learn. But the sampled token is a poor guide to the better source:
+    the student drew it, and the reference shares the student's weights, so a lower probability under the teacher mostly
+    means that the student made a mistake. The entropy does not depend on the sampled token. If the entropies are equal,
+    the teacher is the target.
 
     Attributes:
-        divergence: of all regimes; None for the paper's own in each.
+        divergence: one divergence for all regimes; None for the paper's divergence of each regime.
 
     Raises:
         ConfigError: for a field out of range.
 
     Example:
-        A large gap at the second token. The teacher finds it less likely than the reference does, and is surer.
+        At the second token the gap is large. The teacher gives the token less probability, and has less entropy.
 
         >>> teacher = torch.tensor([[[0.5, 0.5], [0.01, 0.99]]]).log()
         >>> reference = torch.tensor([[[0.5, 0.5], [0.6, 0.4]]]).log()

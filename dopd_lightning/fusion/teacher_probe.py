@@ -1,4 +1,4 @@
-"""Distillation where the teacher itself solves the prompt."""
+"""Distillation on prompts that the teacher solves."""
 
 from __future__ import annotations
 
@@ -14,20 +14,26 @@ from dopd_lightning.fusion.statistics import TokenStatistics
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherProbe(RewardMix):
-    """Distil on prompts that the teacher solves, and learn from rewards alone on the others (TGOPD, arXiv 2609.02998).
+    """Distil on prompts that the teacher solves, and learn from rewards only on others (TGOPD, arXiv 2609.02998).
 
     Attributes:
-        solved: name of the source with the share of the teacher's own answers that are right, such as a `Column` of
-            the data.
-        least: smallest share of a solved prompt, from 0 to 1. Unknown shares count as solved.
+        solved: name of the source of rewards that has the teacher's share of right answers, such as a `Column` of the
+            data.
+        least: smallest share of a solved prompt, from 0 to 1; a prompt with an unknown share counts as solved.
         reward_weight: weight of the policy gradient on prompts that the teacher does not solve; 0 leaves them out.
 
     Raises:
         ConfigError: for a field out of range.
 
     Example:
-        >>> sorted(TeacherProbe().needs)
-        ['outcome', 'solved', 'teacher']
+        >>> import torch
+        >>> logits, ids, group = torch.zeros(4, 1, 2), torch.zeros(4, 1, dtype=torch.long), torch.tensor([0, 0, 1, 1])
+        >>> solved, outcome = torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([1.0, 0.0, 1.0, 0.0])
+        >>> given = {"rewards": {"outcome": outcome, "solved": solved}, "group": group}
+        >>> statistics = TokenStatistics.from_logits(logits, {"teacher": logits}, ids, torch.ones(4, 1), **given)
+        >>> # Two responses to a prompt that the teacher solves, then two to one that it does not:
+        >>> {term.name: term.weight.flatten().tolist() for term in TeacherProbe()(statistics).terms}
+        {'teacher': [1.0, 1.0, 0.0, 0.0], 'reward': [0.0, 0.0, 1.0, 1.0]}
     """
 
     solved: str = "solved"

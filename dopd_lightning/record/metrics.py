@@ -133,12 +133,12 @@ class StepMetrics:
         return {in_training(name): value for name, value in means.items()}
 
 
-_SQUARE = "²"  # of a source's rewards, from which the spread is made
+_SQUARE = "²"  # suffix of a source's mean squared reward, from which the spread is computed
 _THRESHOLDS = ("gap", "teacher_prob", "reference_prob")
 
 
 def _of_rewards(record: TokenRecord) -> dict[str, tuple[Tensor, Tensor | int]]:
-    """Return sums and counts of the known rewards, their squares, and the unknown ones, by name."""
+    """Return sum and count, by name, of known rewards, of their squares, and of unknown rewards."""
     rows: dict[str, tuple[Tensor, Tensor | int]] = {}
     for source, given in record.rewards.items():
         values = given if given.ndim == 1 else given[record.mask]

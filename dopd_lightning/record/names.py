@@ -35,22 +35,22 @@ def of_regime(name: str, regime: Regime) -> str:
 
 
 def reward_name(source: str) -> str:
-    """Mean of the known rewards of a source."""
+    """Name of the mean of the known rewards of a source."""
     return f"reward/{source}"
 
 
 def reward_spread_name(source: str) -> str:
-    """Standard deviation of the known rewards of a source over a step's responses."""
+    """Name of the standard deviation of the known rewards of a source over a step's responses."""
     return f"reward_spread/{source}"
 
 
 def unknown_name(source: str) -> str:
-    """Share of a source's rewards that are unknown."""
+    """Name of the share of unknown rewards of a source."""
     return f"reward_unknown/{source}"
 
 
 def loss_share_name(regime: Regime) -> str:
-    """Share of the loss, by absolute value before the reduction, that is of a regime's tokens."""
+    """Name of a regime's share of the tokens' losses, by absolute value before the reduction."""
     return f"loss_share/{regime.name}"
 
 

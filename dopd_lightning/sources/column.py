@@ -1,4 +1,4 @@
-"""A number in the data as a source of rewards."""
+"""Column of the data, as a source of rewards."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from dopd_lightning.sources.source import RewardSource, ScoringRequest
 
 
 class Column(RewardSource):
-    """Reward every response to an example by a column of the data, such as how often a teacher solves the prompt.
+    """Source of rewards from a column of the data, such as the teacher's share of right answers to the prompt.
+
+    All responses to an example have the same reward.
 
     Args:
-        column: its name. Values are numbers, or true and false; null is unknown.
+        column: name of the column. Its values are numbers, true or false, or null if unknown.
 
     Raises:
         ConfigError: if the name is not text.
@@ -35,10 +37,10 @@ class Column(RewardSource):
         self.column = column
 
     def value_of(self, example: Example) -> float:
-        """Return the number of an example; NaN if it is null.
+        """Return the reward of an example; NaN if it is null.
 
         Raises:
-            DataError: if the column is missing, or has no finite number.
+            DataError: if the column is missing, or the value is not a finite number.
         """
         value = example.get(self.column, "missing")
         if value is None:

@@ -1,4 +1,4 @@
-"""Verified outcomes of responses as a source of rewards."""
+"""Verified outcomes of responses, as a source of rewards."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ Truncated: TypeAlias = Literal["score", "wrong", "unknown"]
 
 
 class Outcome(RewardSource):
-    """Reward each response by verifiers, or by functions of TRL's signature.
+    """Source of rewards from verifiers, or from reward functions with TRL's signature.
 
-    They run in processes of their own, beside the forward passes of the same step. A response on which one fails, or
-    takes too long, has an unknown reward there, which is a warning; a batch without any reward because all failed ends
-    the run.
+    They run in separate processes, in parallel with the forward passes of the same step. If a verifier fails on a
+    response or takes too long, its reward for that response is unknown, with a warning. If verifiers failed and a batch
+    has no known reward, the run ends with an error.
 
     Args:
         verifier: name of a verifier (``exact``, ``numeric``, ``reasoning_gym``, ``math_verify``), a callable
             ``(response, example) -> float | None``, a callable of TRL's signature (``completions``, ``prompts``,
             columns as keywords; a list of floats or None), or several of these by name.
-        weights: by name of the verifier; all 1 if not given. The reward is the weighted sum of those that are known.
-        truncated: treatment of a response that was cut at the length limit: ``score`` it like any other, count it as
-            ``wrong`` (0), or as ``unknown``.
+        weights: weight of each verifier by name; 1 if not given. The reward is the weighted sum of the known values.
+        truncated: treatment of a response that was cut at the length limit: ``score`` (like any other), ``wrong`` (the
+            reward is 0) or ``unknown``.
         processes: number of processes for verifiers; 0 for the training process itself, without a time limit.
-        timeout: seconds for one response.
+        timeout: time limit for one response, in seconds.
 
     Raises:
-        ConfigError: for an unknown verifier, weights of other names, or a value out of range.
+        ConfigError: for an unknown verifier, weights with other names, or a value out of range.
 
     Example:
         >>> verifiers = {"right": "numeric", "short": lambda response, example: -len(response)}
@@ -69,7 +69,7 @@ class Outcome(RewardSource):
 
     def begin(self, request: ScoringRequest) -> None:
         texts = request.rollouts.texts
-        assert texts is not None, "by Step"
+        assert texts is not None, "decoded by Step"
         self._pending = self._pool.submit(texts, request.rollouts.examples)
 
     def rewards(self, student: PreTrainedModel, request: ScoringRequest) -> Tensor:
@@ -80,7 +80,7 @@ class Outcome(RewardSource):
         failures = [f"{name}: {each}" for name, rewarded in found.items() for each in rewarded.failures]
         known = any(not math.isnan(value) for rewarded in found.values() for value in rewarded.rewards)
         if failures and not known:
-            raise ConfigError(f"verifier: it failed on every response of a batch; {failures[0]}")
+            raise ConfigError(f"verifier: it failed on every response of a batch: {failures[0]}")
         self._warn(failures)
         device = request.rollouts.ended.device
         columns = {name: torch.tensor(rewarded.rewards, device=device) for name, rewarded in found.items()}
@@ -98,7 +98,7 @@ class Outcome(RewardSource):
 
 
 def _weighted_sum(columns: Sequence[tuple[Tensor, float]]) -> Tensor:
-    """Sum the known values; NaN where none is known."""
+    """Return the weighted sum of the known values; NaN where none is known."""
     known = torch.stack([~column.isnan() for column, _ in columns]).any(0)
     total = torch.stack([weight * column.nan_to_num(nan=0.0) for column, weight in columns]).sum(0)
     return torch.where(known, total, math.nan)

@@ -49,5 +49,5 @@ def test_a_group_without_spread_teaches_nothing(scale):
 
 
 def test_a_source_without_rewards_is_named():
-    with pytest.raises(ConfigError, match=r"there are no rewards of the judge; .* must name 'judge' in `needs`"):
+    with pytest.raises(ConfigError, match=r"no rewards of the source 'judge'; .* must name 'judge' in `needs`"):
         advantages(statistics(), "judge", "group")

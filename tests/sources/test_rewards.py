@@ -82,7 +82,7 @@ def test_a_failure_is_a_warning_once_and_an_unknown_reward():
 def test_a_batch_that_fails_altogether_ends_the_run():
     source = Outcome(lambda response, example: example["verdict"])
     with pytest.raises(
-        ConfigError, match="verifier: it failed on every response of a batch; verifier: KeyError: 'verdict'"
+        ConfigError, match="verifier: it failed on every response of a batch: verifier: KeyError: 'verdict'"
     ):
         source.rewards(None, FOUR)
 
