@@ -1,4 +1,4 @@
-"""The targets and divergences of a rule's terms, known before there is a token."""
+"""Targets and divergences of a rule's terms, determined before training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _SHAPE = (2, 16, 8)
 
 
 def pairs_of(rule: FusionRule) -> Sequence[Pair]:
-    """The pairs that the rule declares, or that its terms have on tokens with random logits.
+    """Return the targets and divergences that the terms of a rule can have.
 
-    A copy of the rule is tried, the random state is left as it was, and no other process takes part. There are none if
-    it cannot work with such tokens.
+    These are the rule's ``pairs``. A rule without ``pairs`` is copied and called on tokens with random logits, in this
+    process alone and without a change of the random state; if the call fails, the result is empty.
 
     Raises:
-        ConfigError: for a source that a pair uses and ``needs`` does not name; as the rule that is tried.
+        ConfigError: if a target uses a source that ``needs`` does not name, or if the called rule raises it.
 
     Example:
         >>> from dopd_lightning.fusion import Mixture
@@ -31,27 +31,27 @@ def pairs_of(rule: FusionRule) -> Sequence[Pair]:
     """
     pairs: Sequence[Pair] | None = getattr(rule, "pairs", None)
     if pairs is None:
-        pairs = _tried(rule)
+        pairs = _pairs_on_random_tokens(rule)
     for name in (name for pair in pairs for name in sorted(pair.target.sources)):
         if name not in rule.needs:
             raise ConfigError(
-                f"fusion: {type(rule).__name__} has a target made of the source {name!r}, which its `needs` "
-                f"({', '.join(sorted(rule.needs)) or 'none'}) does not name"
+                f"fusion: a target of {type(rule).__name__} uses the source {name!r}, which is missing from its "
+                f"`needs` ({', '.join(sorted(rule.needs)) or 'none'}); add it there"
             )
     return pairs
 
 
-def _tried(rule: FusionRule) -> Sequence[Pair]:
+def _pairs_on_random_tokens(rule: FusionRule) -> Sequence[Pair]:
     try:
         with torch.random.fork_rng(devices=[]), alone():
-            return [Pair(term.target, term.divergence) for term in copy.deepcopy(rule)(_made_up(rule)).terms]
+            return [Pair(term.target, term.divergence) for term in copy.deepcopy(rule)(_random_statistics(rule)).terms]
     except ConfigError:
         raise
-    except Exception:  # whatever a rule may expect of tokens; each step looks at its terms again
+    except Exception:  # random tokens may break a rule's assumptions; each step checks its terms again
         return []
 
 
-def _made_up(rule: FusionRule) -> TokenStatistics:
+def _random_statistics(rule: FusionRule) -> TokenStatistics:
     generator = torch.Generator().manual_seed(0)
     rewarding = sorted(getattr(rule, "rewards", ()))
     scoring = sorted({*rule.needs} - {*rewarding})
@@ -64,9 +64,9 @@ def _made_up(rule: FusionRule) -> TokenStatistics:
 
 
 def tables_of(rule: FusionRule) -> dict[str, int]:
-    """Names of the policies whose top-K distributions the rule's terms compare, and the K.
+    """Return the top-K size that the rule's terms need of each policy, by name.
 
-    Their likeliest tokens are worth keeping from the pass that scores them, and need no second one.
+    The pass that scores a policy keeps its K likeliest tokens, so that the loss needs no second pass.
 
     Example:
         >>> from dopd_lightning.fusion import DOPD

@@ -1,4 +1,4 @@
-"""Weights that even out how far apart teachers of different domains are from the student."""
+"""Weights that balance domains, if their teachers differ from the student by different amounts."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from dopd_lightning.distributed.processes import summed
 from dopd_lightning.fusion.statistics import TokenStatistics
 
 LARGEST = 4.0
-"""A domain's weight is at most this, and at least one divided by it."""
+"""Largest weight of a domain; the smallest is its inverse."""
 
 _DOMAINS = 256
-"""More than a source has; so many sums cost nothing, and processes need not agree on how many there are."""
+"""Upper limit of the number of domains. It is fixed, so that all processes sum arrays of the same size."""
 
 
 def domain_scales(statistics: TokenStatistics, source: str) -> Tensor:
-    """The weight of each token's domain, ``(batch, response)``: ``clip(σ / σ_d, 1/4, 4)`` (DN-MOPD, arXiv 2609.35347).
+    """Return the weight of each token's domain: ``clip(σ / σ_d, 1/4, 4)`` (DN-MOPD, arXiv 2609.35347).
 
-    σ is the standard deviation of ``log source(y) - log student(y)`` over all response tokens of all processes, and σ_d
-    the same within the domain. A domain whose tokens are all alike has a weight of 1. Under torch.distributed all
-    processes have to call it.
+    σ is the standard deviation of ``log source(y) - log student(y)`` over the response tokens of all processes, and σ_d
+    the same over the tokens of domain d. If σ_d is 0, the weight is 1. All processes have to call it.
 
     Args:
-        statistics: of a batch.
-        source: name of the source, whose parts are the domains.
+        statistics: statistics of a batch.
+        source: name of the source; each of its members is a domain.
+
+    Returns:
+        ``(batch, response)``, 0 where masked.
     """
     mask = statistics.mask
-    ahead = (statistics[source].logp - statistics["student"].logp)[mask].double().cpu()
+    log_ratio = (statistics[source].logp - statistics["student"].logp)[mask].double().cpu()
     domain = statistics[source].owner[mask].cpu()
     sums = torch.zeros(3, _DOMAINS, dtype=torch.double)
-    for row, values in enumerate((torch.ones_like(ahead), ahead, ahead.square())):
+    for row, values in enumerate((torch.ones_like(log_ratio), log_ratio, log_ratio.square())):
         sums[row].index_add_(0, domain, values)
     sums = summed(sums.float().to(mask.device)).double().cpu()
     of_all, of_domains = _spread(sums.sum(dim=1)), _spread(sums)
@@ -39,7 +41,7 @@ def domain_scales(statistics: TokenStatistics, source: str) -> Tensor:
 
 
 def _spread(sums: Tensor) -> Tensor:
-    """Standard deviation from count, sum and sum of squares, ``(3, …)``; 0 of no value."""
+    """Return the standard deviation from count, sum and sum of squares, ``(3, …)``; 0 without values."""
     count, total, squares = sums
     count = count.clamp(min=1)
     spread: Tensor = (squares / count - (total / count).square()).clamp(min=0).sqrt()

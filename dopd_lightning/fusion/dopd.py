@@ -1,4 +1,4 @@
-"""Dual on-policy distillation."""
+"""Dual on-policy distillation (DOPD)."""
 
 from __future__ import annotations
 
@@ -49,26 +49,35 @@ class DOPD:
     Attributes:
         beta_light: weight of the regimes LH and HS, at least 0.
         beta_weak: weight of the regime LL, at least 0.
-        beta_js: the target's share in the Jensen-Shannon mixture, between 0 and 1, both excluded.
-        outlier_fraction: share of tokens excluded from the routing's means, see `thresholds`.
+        beta_js: the target's share in the Jensen-Shannon mixture, above 0 and below 1.
+        outlier_fraction: share of tokens left out of the routing's means, see `thresholds`.
         normalize: scaling of the two probabilities in the routing, see `thresholds`.
         ends_in_means: count tokens that end a response in the routing's means (ours). They are routed in any case.
-        top_k: K.
+        top_k: number of tokens in a top-K support.
         top_k_of: policy whose likeliest tokens are the support, ``target`` or ``student`` (ours).
         tail: treatment of the mass outside the support (ours).
         regimes: names of the regimes that count; tokens of the others get no loss.
         divergence: one divergence for all regimes.
         support: one support for all regimes.
         source: one target for all regimes, by name.
-        teacher: name of the first of the two sources.
-        reference: name of the second.
+        teacher: name of the source that serves as teacher.
+        reference: name of the source that serves as reference.
 
     Raises:
         ConfigError: for a field out of range.
 
     Example:
-        >>> [pair.divergence.kind for pair in DOPD().pairs]  # of LH, LL, HT, HS
-        ['reverse_kl', 'reverse_kl', 'js', 'reverse_kl']
+        >>> import torch
+        >>> probs = torch.tensor([[0.8, 0.2, 0.8, 0.1], [0.6, 0.1, 0.1, 0.8]])  # of 4 tokens under teacher, reference
+        >>> teacher, reference = torch.stack([probs, 1 - probs], dim=-1).log().unsqueeze(1)
+        >>> sources, ids = {"teacher": teacher, "reference": reference}, torch.zeros(1, 4).long()
+        >>> statistics = TokenStatistics.from_logits(teacher, sources, ids, torch.ones(1, 4))
+        >>> for term in DOPD()(statistics).terms:  # the mean gap is 1.285 nats, the mean of q_T + q_R 0.875
+        ...     print(term.name, term.target.name, term.divergence.kind, term.weight)
+        LH teacher reverse_kl tensor([[0.6000, 0.0000, 0.0000, 0.0000]])
+        LL reference reverse_kl tensor([[0.0000, 0.3000, 0.0000, 0.0000]])
+        HT teacher js tensor([[0., 0., 1., 0.]])
+        HS reference reverse_kl tensor([[0.0000, 0.0000, 0.0000, 0.6000]])
     """
 
     beta_light: float = 0.6
@@ -96,17 +105,18 @@ class DOPD:
             raise ConfigError(f"ends_in_means: {self.ends_in_means!r} must be true or false")
         if self.teacher == self.reference:
             raise ConfigError(
-                f"reference: {self.reference!r} is the teacher, too, so that their gap is 0 at every token; name two"
+                f"reference: {self.reference!r} is also the teacher, so their gap is 0 at every token; name two sources"
             )
         if isinstance(self.regimes, str):
             raise ConfigError(f"regimes: {self.regimes!r} must be a list, such as [{self.regimes}]")
         for name in self.regimes:
             check_choice("regimes", name, tuple(Regime.__members__))
         if not self.regimes:
-            raise ConfigError(f"regimes: none is named; choose among {', '.join(Regime.__members__)}")
+            raise ConfigError(f"regimes: the list is empty; choose from {', '.join(Regime.__members__)}")
         if not any(row.weight for regime, row in self._table.items() if regime.name in self.regimes):
             raise ConfigError(
-                f"beta_light: {self.beta_light}, with beta_weak={self.beta_weak}: no token would be taught"
+                f"beta_light: {self.beta_light}, with beta_weak={self.beta_weak}, gives every token of the regimes "
+                f"{', '.join(self.regimes)} the weight 0; raise one of the two"
             )
         if self.divergence is not None:
             check_choice("divergence", self.divergence, get_args(Kind))
@@ -142,7 +152,7 @@ class DOPD:
 
     @property
     def gap_between(self) -> tuple[str, str]:
-        """Names of the two sources whose gap routes."""
+        """Names of the two sources whose gap decides the regime."""
         return self.teacher, self.reference
 
     @property
@@ -151,7 +161,7 @@ class DOPD:
         return [Pair(Toward(self.source or row.source), self._divergence(row)) for row in rows]
 
     def _averaged(self, statistics: TokenStatistics) -> Tensor:
-        """Return the mask of the tokens in the routing's means."""
+        """Return the mask of the tokens that the routing's means are taken over."""
         return statistics.mask if self.ends_in_means else statistics.mask & ~statistics.ends
 
     def _route(self, statistics: TokenStatistics) -> Routing:

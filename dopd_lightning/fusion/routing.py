@@ -1,8 +1,9 @@
-"""Advantage-aware routing: which regime each response token belongs to (DOPD, arXiv 2606.30626, Sec. 3.2).
+"""Advantage-aware routing: assigns a regime to each response token (DOPD, arXiv 2606.30626, Sec. 3.2).
 
-Routing looks at the two privileged policies alone, never at the bare student. It is decided in float64 on the CPU: the
-vectors are short (one number a token), and not every accelerator has float64. They are rounded to float32 before they
-are averaged, so that a mean of equal values is exactly that value, and does not depend on the order of summation.
+Routing uses the log-probabilities of the two privileged policies only, never those of the bare student. It is computed
+in float64 on the CPU: there is one number per token, and not every accelerator has float64. The numbers are rounded to
+float32 before they are averaged, so that the mean of equal values is exactly that value and does not depend on the
+order of summation.
 """
 
 from __future__ import annotations
@@ -45,15 +46,22 @@ class Regime(IntEnum):
 class Thresholds:
     """Thresholds of the routing: means over the batch, and the scales of the two probabilities.
 
-    Normalising a signal, ``(x - shift) / scale``, moves the signal and its mean alike. So the shifts cancel in every
-    comparison, the gap's scale too, and only the scales of the two probabilities matter, where they are added.
+    Normalisation, ``(x - shift) / scale``, changes a signal and its mean alike. Therefore the shifts cancel in every
+    comparison, and so does the gap's scale. Only the scales of the two probabilities matter, since these are added.
 
     Attributes:
-        gap: mean advantage gap.
-        teacher_prob: mean probability of the sampled token under the teacher.
+        gap: mean advantage gap, in nats.
+        teacher_prob: mean probability of the response token under the teacher.
         reference_prob: the same under the reference.
-        teacher_scale: what the teacher's probabilities are divided by.
-        reference_scale: what the reference's probabilities are divided by.
+        teacher_scale: divisor of the teacher's probabilities.
+        reference_scale: divisor of the reference's probabilities.
+
+    Example:
+        >>> limits = Thresholds(gap=0.5, teacher_prob=0.6, reference_prob=0.4)  # of another batch
+        >>> teacher, reference = torch.tensor([[0.5, 0.9]]).log(), torch.tensor([[0.4, 0.2]]).log()  # gaps 0.22, 1.50
+        >>> regimes = routing(teacher, reference, torch.ones(1, 2), limits=limits).regimes[0]
+        >>> [Regime(each).name for each in regimes.tolist()]  # LL: 0.5 + 0.4 is below 0.6 + 0.4
+        ['LL', 'HT']
     """
 
     gap: float
@@ -64,18 +72,18 @@ class Thresholds:
 
 
 class Routing(NamedTuple):
-    """Result of `routing`: regimes ``(batch, response)``, and the thresholds."""
+    """Result of `routing`: regimes ``(batch, response)``, and the thresholds that decided them."""
 
     regimes: Tensor
     thresholds: Thresholds
 
 
 def advantage_gap(teacher_logp: Tensor, reference_logp: Tensor) -> Tensor:
-    """The privilege advantage gap ``A = |log Π_T(y) - log Π_R(y)|`` (Eq. 1), in nats.
+    """Compute the privilege advantage gap ``A = |log Π_T(y) - log Π_R(y)|``, in nats (DOPD, arXiv 2606.30626, Eq. 1).
 
     Args:
-        teacher_logp: any shape; log-probabilities of the sampled tokens under the teacher.
-        reference_logp: the same under the reference, both under privileged context.
+        teacher_logp: log-probabilities of the response tokens under the teacher with privileged text; any shape.
+        reference_logp: the same under the reference with privileged text; the same shape.
 
     Returns:
         The same shape. A log-probability of -inf counts as -10,000, so that the gap stays finite.
@@ -88,7 +96,7 @@ def advantage_gap(teacher_logp: Tensor, reference_logp: Tensor) -> Tensor:
 
 
 def check_routing(outlier_fraction: float, normalize: Normalize) -> None:
-    """Refuse settings that `thresholds` cannot work with.
+    """Refuse settings that `thresholds` cannot use.
 
     Raises:
         ConfigError: for an outlier fraction outside [0, 1) or an unknown normalisation.
@@ -105,27 +113,33 @@ def thresholds(
     outlier_fraction: float = OUTLIER_FRACTION,
     normalize: Normalize = NORMALIZE,
 ) -> Thresholds:
-    """Means (and scales) over the batch's response tokens, outliers left out (ours: those of largest gap).
+    """Compute the routing's thresholds (DOPD, arXiv 2606.30626, Sec. 3.2): means over the batch's response tokens.
+
+    The tokens of largest gap are left out of the means as outliers (ours).
 
     Args:
-        gap: ``(tokens,)``, advantage gaps of all response tokens.
-        teacher_prob: ``(tokens,)``, probability of each sampled token under the teacher.
+        gap: ``(tokens,)``, advantage gaps of all response tokens, in nats.
+        teacher_prob: ``(tokens,)``, probability of each response token under the teacher.
         reference_prob: ``(tokens,)``, the same under the reference.
-        outlier_fraction: the floor(outlier_fraction * tokens) tokens of largest gap are left out; of equal gaps the
-            earlier.
-        normalize: scale of the two probabilities: ``none``, ``minmax`` (range) or ``zscore`` (standard deviation,
-            population); a scale of 0 becomes 1.
+        outlier_fraction: share of tokens to leave out, at least 0 and below 1: floor(outlier_fraction * tokens); of
+            equal gaps, the earlier.
+        normalize: scale of the two probabilities: ``none`` (1), ``minmax`` (range) or ``zscore`` (population standard
+            deviation); a scale of 0 becomes 1.
 
     Returns:
-        The thresholds; means of no token are 0.
+        The thresholds; without tokens the means are 0.
 
     Raises:
         ConfigError: for a setting out of range.
 
     Example:
-        >>> gap, teacher, reference = torch.tensor([0.0, 2.0]), torch.tensor([0.5, 0.9]), torch.tensor([0.5, 0.1])
-        >>> thresholds(gap, teacher, reference).gap
-        1.0
+        >>> teacher, reference = torch.tensor([0.5, 1.0, 0.75]), torch.tensor([0.5, 0.25, 0.375])
+        >>> gap = advantage_gap(teacher.log(), reference.log())  # 0, log 4, log 2: the second token is left out
+        >>> limits = thresholds(gap, teacher, reference, outlier_fraction=0.4, normalize="minmax")
+        >>> round(limits.gap, 4), limits.teacher_prob, limits.reference_prob  # log(2) / 2 and two means
+        (0.3466, 0.625, 0.4375)
+        >>> limits.teacher_scale, limits.reference_scale  # 0.75 - 0.5 and 0.5 - 0.375
+        (0.25, 0.125)
     """
     check_routing(outlier_fraction, normalize)
     kept = ~largest(gap, outlier_fraction)
@@ -151,14 +165,35 @@ def route(
     outlier_fraction: float = OUTLIER_FRACTION,
     normalize: Normalize = NORMALIZE,
 ) -> Tensor:
-    """Regime of each response token: the first part of what `routing` returns, which has the arguments.
+    """Return the regime of each response token (DOPD, arXiv 2606.30626, Sec. 3.2).
+
+    With A the advantage gap, q_T and q_R the token's probabilities under teacher and reference, and means over the
+    batch's response tokens::
+
+        A <  mean A:  LH if q_T + q_R >= mean q_T + mean q_R, else LL
+        A >= mean A:  HT if q_T >= q_R, else HS
+
+    Outliers are left out of the means, but they are routed. The means are over the tokens of all processes, so all
+    processes have to call it.
+
+    Args:
+        teacher_logp: ``(batch, response)``, log-probability of the response token under the privileged teacher.
+        reference_logp: ``(batch, response)``, the same under the privileged reference.
+        mask: ``(batch, response)``, true at response tokens.
+        outlier_fraction: share of tokens, those of largest gap, left out of the means.
+        normalize: scaling of the two probabilities before they are added, see `thresholds`.
 
     Returns:
         ``(batch, response)``, int64: values of `Regime`, -1 where masked.
 
+    Raises:
+        ConfigError: for a setting out of range.
+        ValueError: if the shapes differ.
+
     Example:
         >>> teacher, reference = torch.tensor([[0.5, 0.8, 0.1]]).log(), torch.tensor([[0.5, 0.1, 0.8]]).log()
-        >>> [Regime(each).name for each in route(teacher, reference, torch.ones(1, 3))[0].tolist()]
+        >>> regimes = route(teacher, reference, torch.ones(1, 3))[0]  # gaps 0, log 8, log 8: mean 1.39
+        >>> [Regime(each).name for each in regimes.tolist()]  # LH: 0.5 + 0.5 is above the mean sum 2.8 / 3
         ['LH', 'HT', 'HS']
     """
     return routing(teacher_logp, reference_logp, mask, outlier_fraction=outlier_fraction, normalize=normalize).regimes
@@ -174,25 +209,13 @@ def routing(
     limits: Thresholds | None = None,
     averaged: Tensor | None = None,
 ) -> Routing:
-    """Regime of each response token, and the thresholds that decided.
-
-    With A the advantage gap, q the probability of the sampled token under a source, and means over the batch's response
-    tokens (outliers left out of the means only: every token is routed)::
-
-        A <  mean A:  LH if q_T + q_R >= mean q_T + mean q_R, else LL
-        A >= mean A:  HT if q_T >= q_R, else HS
-
-    Under torch.distributed the means are over the tokens of all processes, and all have to call it.
+    """Return the regime of each response token as `route` does, and the thresholds.
 
     Args:
-        teacher_logp: ``(batch, response)``, log-probability of the sampled token under the privileged teacher.
-        reference_logp: ``(batch, response)``, the same under the privileged reference.
-        mask: ``(batch, response)``, true at response tokens.
-        outlier_fraction: share of tokens, those of largest gap, left out of the means.
-        normalize: how the two probabilities are scaled before they are added, see `thresholds`.
-        limits: another batch's thresholds, instead of this one's.
-        averaged: ``(batch, response)``, true at the response tokens that the thresholds are taken from; all of them if
-            not given.
+        teacher_logp, reference_logp, mask, outlier_fraction, normalize: as in `route`.
+        limits: thresholds of another batch, instead of this batch's.
+        averaged: ``(batch, response)``, true at the response tokens that the thresholds are computed from; all of them
+            if not given.
 
     Returns:
         Regimes ``(batch, response)``, int64: values of `Regime`, -1 where masked; and the thresholds.
@@ -207,11 +230,11 @@ def routing(
     reference = reference_logp.detach()[mask].float().cpu()
     gap, teacher_prob, reference_prob = advantage_gap(teacher, reference), teacher.exp(), reference.exp()
     if limits is None:
-        # The tokens of every process: routing must not depend on how many there are.
+        # Tokens of all processes: routing must not depend on the number of processes.
         signals = torch.stack([gap, teacher_prob, reference_prob], dim=1)
         own = signals if averaged is None else signals[averaged[mask].cpu()]
-        everyones = torch.cat(gathered_objects(own))
-        limits = thresholds(*everyones.unbind(dim=1), outlier_fraction=outlier_fraction, normalize=normalize)
+        of_all = torch.cat(gathered_objects(own))
+        limits = thresholds(*of_all.unbind(dim=1), outlier_fraction=outlier_fraction, normalize=normalize)
 
     light = gap.double() < limits.gap
     likely = (

@@ -20,6 +20,7 @@ class Supervision:
         terms: terms of the loss. The loss of a token is their weighted sum; weights are 0 where masked.
         regimes: ``(batch, response)``, int64, -1 where masked; None from a rule that does not route.
         thresholds: thresholds of the routing; None from a rule that does not route.
+        advantage: ``(batch, response)``, signed; None from a rule without a policy gradient.
 
     Example:
         >>> import torch
@@ -53,7 +54,8 @@ class FusionRule(Protocol):
     """Fusion rule: any callable that maps the statistics of a batch's response tokens to their supervision.
 
     A rule may also declare ``pairs``, a sequence of `Pair`: the targets and divergences that its terms can have. A rule
-    without ``pairs`` is called on random tokens before training instead, see `pairs_of`.
+    without ``pairs`` is called on random tokens before training instead, see `pairs_of`. A rule that uses rewards
+    declares ``rewards``: those names in ``needs`` whose sources give rewards instead of distributions.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""Statistics of response tokens under the student and the sources, the input of fusion rules."""
+"""Statistics of response tokens under the student and the sources: the input of fusion rules."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class PolicyStatistics:
     """Statistics of each response token under one policy, see `TokenStatistics`.
 
     Attributes:
-        scores: under the policy.
-        student: scores under the bare student.
+        scores: scores of the tokens under the policy.
+        student: scores of the tokens under the bare student.
     """
 
     scores: Scores
@@ -38,12 +38,12 @@ class PolicyStatistics:
 
     @cached_property
     def entropy(self) -> Tensor:
-        """Entropy, in nats."""
+        """Entropy of the policy's distribution, in nats."""
         return scattered(self.scores.entropy.float(), self.scores.mask)
 
     @cached_property
     def owner(self) -> Tensor:
-        """Index of the source's member that scored each token, int64: its domain. 0 for a source without members."""
+        """Index of the source's member that scored each token (the domain), int64; 0 if the source has no members."""
         owner, mask = self.scores.owner, self.scores.mask
         return torch.zeros_like(mask, dtype=torch.long) if owner is None else scattered(owner, mask)
 
@@ -59,25 +59,28 @@ class PolicyStatistics:
 class TokenStatistics:
     """Statistics of response tokens under the student and each source, detached, computed on first use.
 
-    ``statistics["maths"].logp`` is the log-probability under the source of this name, ``statistics["student"].logp``
-    that under the bare student; ``statistics.maths_logp`` is a short form. Each is ``(batch, response)``, float32, and
-    0 where masked. Logits and ids at masked places are not read.
+    ``statistics["maths"].logp`` is the log-probability under the source ``maths``, ``statistics["student"].logp`` that
+    under the bare student; ``statistics.maths_logp`` is a short form. Likewise ``entropy`` and ``divergence``. All are
+    ``(batch, response)``, float32, in nats, and 0 where masked. Logits and ids are not read where masked.
 
     Attributes:
         mask: ``(batch, response)``, bool, true at response tokens.
         response_ids: ``(batch, response)``, the sampled tokens.
         student: scores under the bare student.
-        sources: scores under each source that takes part, by name.
-        thresholds: for a rule that routes; None for means over these tokens.
+        sources: scores under each source in use, by name.
+        thresholds: thresholds for a rule that routes; None to compute them from these tokens.
         end_ids: tokens that end a response; None if unknown.
         rewards: rewards by source: ``(batch,)``, one per response, or ``(batch, response)``; NaN where unknown.
         group: ``(batch,)``, int64, index of the prompt, shared by all its responses; None if unknown.
 
     Example:
-        >>> logits, ids = torch.zeros(1, 2, 4), torch.tensor([[3, 0]])
-        >>> statistics = TokenStatistics.from_logits(logits, {"maths": logits}, ids, torch.tensor([[True, True]]))
-        >>> statistics["maths"].logp.exp()
-        tensor([[0.2500, 0.2500]])
+        >>> student, maths = torch.tensor([[[0.5, 0.5]]]).log(), torch.tensor([[[0.8, 0.2]]]).log()
+        >>> ids, mask = torch.tensor([[0]]), torch.tensor([[True]])
+        >>> statistics = TokenStatistics.from_logits(student, {"maths": maths}, ids, mask)
+        >>> statistics["maths"].logp, statistics["student"].entropy  # log 0.8, log 2
+        (tensor([[-0.2231]]), tensor([[0.6931]]))
+        >>> statistics["maths"].divergence  # KL(student ‖ maths) = 0.5 log(0.5 / 0.8) + 0.5 log(0.5 / 0.2)
+        tensor([[0.2231]])
     """
 
     mask: Tensor
@@ -100,11 +103,11 @@ class TokenStatistics:
         rewards: Mapping[str, Tensor] | None = None,
         group: Tensor | None = None,
     ) -> TokenStatistics:
-        """Compute from logits ``(batch, response, vocab)``, each predicting the response token at its place.
+        """Build statistics from logits ``(batch, response, vocab)``: ``logits[b, n]`` predict ``response_ids[b, n]``.
 
         Args:
             student_logits: logits of the bare student.
-            source_logits: logits of each source that takes part, by name.
+            source_logits: logits of each source in use, by name.
             response_ids: ``(batch, response)``.
             mask: ``(batch, response)``, true at response tokens.
             end_ids: tokens that end a response; None if unknown.
@@ -113,24 +116,28 @@ class TokenStatistics:
 
         Raises:
             ValueError: if shapes do not match.
-            TypeError: if sources are not given by name.
+            TypeError: if ``source_logits`` is not a mapping.
         """
         if not isinstance(source_logits, Mapping):
-            raise TypeError("TokenStatistics.from_logits: source_logits must be logits by name, {'teacher': logits}")
+            raise TypeError(
+                f"TokenStatistics.from_logits: source_logits is {type(source_logits).__name__}; give logits by name, "
+                "such as {'teacher': logits}"
+            )
         check_same_shape("TokenStatistics", student=student_logits, **source_logits)
         student = LogitScores(student_logits, response_ids, mask)
         sources = {name: LogitScores(logits, response_ids, mask) for name, logits in source_logits.items()}
         return cls(mask.bool(), response_ids, student, sources, end_ids=end_ids, rewards=rewards or {}, group=group)
 
     def __getitem__(self, name: str) -> PolicyStatistics:
-        """Return the statistics of the student or of a source.
+        """Return the statistics under the student or a source.
 
         Raises:
-            ConfigError: for a source that does not take part.
+            ConfigError: if there are no scores of the source.
         """
         if name not in self._by_policy:
             raise ConfigError(
-                f"statistics: there are no scores of the {name}; a rule that uses it must name {name!r} in `needs`"
+                f"statistics: no scores of the source {name!r}, only of {', '.join(self._by_policy)}; "
+                f"a rule that uses it must name {name!r} in `needs`"
             )
         return self._by_policy[name]
 
@@ -161,15 +168,15 @@ class TokenStatistics:
 
     @cached_property
     def ends(self) -> Tensor:
-        """True at tokens that end a response, bool."""
+        """``(batch, response)``, bool, true at response tokens that end a response."""
         if self.end_ids is None:
-            raise ConfigError("ends: nobody said which tokens end a response; give the statistics their `end_ids`")
+            raise ConfigError("ends: end_ids is None; give TokenStatistics the ids of the tokens that end a response")
         ids = torch.tensor(self.end_ids, dtype=self.response_ids.dtype, device=self.response_ids.device)
         return torch.isin(self.response_ids, ids) & self.mask
 
     @cached_property
     def gap(self) -> Tensor:
-        """Advantage gap between teacher and reference, in nats (paper, Eq. 1)."""
+        """Advantage gap between teacher and reference, in nats (DOPD, Eq. 1)."""
         return self.gap_between("teacher", "reference")
 
     def gap_between(self, first: str, second: str) -> Tensor:
@@ -177,5 +184,5 @@ class TokenStatistics:
         return advantage_gap(self[first].logp, self[second].logp)
 
     def scatter(self, values: Tensor) -> Tensor:
-        """Scatter one value a response token, ``(tokens,)``, to ``(batch, response)``, 0 where masked."""
+        """Scatter one value per response token, ``(tokens,)``, to ``(batch, response)``, 0 where masked."""
         return scattered(values, self.mask)

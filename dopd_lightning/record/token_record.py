@@ -75,8 +75,11 @@ class TokenRecord:
         gap: privilege advantage gap ``A_n`` (DOPD, arXiv 2606.30626, Eq. 1).
         regimes: :class:`~dopd_lightning.fusion.Regime` of each token, -1 where masked.
         thresholds: :class:`~dopd_lightning.fusion.Thresholds` of a rule that routes.
+        lengths: ``(batch,)``, number of tokens of each response, including tokens that the student did not write.
         ended: ``(batch,)``, true if the response ends with an end-of-sequence token, false if it is cut or empty.
         examples: example of each response, ``batch`` of them.
+        rewards: rewards by source: ``(batch,)`` or ``(batch, response)``, NaN where unknown.
+        advantage: signed advantage, of rules with a policy gradient.
         rollout_seconds: seconds that this process took to write the responses.
         details: details of the rollouts for which they were requested.
 

@@ -1,4 +1,4 @@
-"""A source made of others."""
+"""Source made of other sources."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dopd_lightning.sources.source import ScoringSource, Source
 
 
 class Several(ScoringSource):
-    """Holds other sources by name.
+    """Base class of sources that hold other sources by name.
 
     Args:
-        members: by name: sources, causal language models or where these are found, or kinds.
-        shown: probability, for each example, that they see privileged text.
+        members: members by name: sources, causal language models, their paths or Hub names, or kinds.
+        shown: probability, for each example, that the members see privileged text.
 
     Raises:
-        ConfigError: if there is no member, or one has a name that no module can have.
+        ConfigError: if there is no member, or a member has an invalid name or a probability of its own.
     """
 
     def __init__(self, members: Mapping[str, AnySource], shown: float | None = None) -> None:
@@ -33,24 +33,22 @@ class Several(ScoringSource):
         self.members = nn.ModuleDict()
         for name in members:
             if not str(name).isidentifier() or hasattr(self.members, name):
-                raise ConfigError(
-                    f"members: {name!r} cannot be the name of one; choose a word of letters, digits and _"
-                )
+                raise ConfigError(f"members: {name!r} cannot be the name of a member; use letters, digits and _")
         for name, source in sources_of(members).items():
             if not isinstance(source, ScoringSource):
                 raise ConfigError(
-                    f"members.{name}: {type(source).__name__} gives rewards, and members must give distributions; make "
+                    f"members.{name}: {type(source).__name__} gives rewards, but members must give distributions; make "
                     "it a source of its own"
                 )
             if source.shown is not None:
                 raise ConfigError(
-                    f"members.{name}.shown: {source.shown} would be ignored: members read the same prompt, and the "
-                    "source that holds them says who is shown privileged text; leave it out here"
+                    f"members.{name}.shown: {source.shown} would be ignored, since all members read the same "
+                    "prompt; set `shown` of the source that holds them instead"
                 )
             self.members[name] = source
 
     def items(self) -> Iterator[tuple[str, ScoringSource]]:
-        """The members by name."""
+        """Yield the name of each member, and the member."""
         for name, member in self.members.items():
             yield name, cast(ScoringSource, member)
 
@@ -83,7 +81,9 @@ class Several(ScoringSource):
 
 
 def keeping_dtype(sources: nn.ModuleDict) -> Iterator[tuple[nn.ModuleDict, str, Source]]:
-    """The sources that keep the dtype they were loaded in, those within others too: where, by which name, and each.
+    """Yield the sources that keep their dtype, including members of others: container, name and source of each.
+
+    These are the sources whose weights were loaded in a dtype of their own (``Source.keeps_dtype``).
 
     Example:
         >>> from dopd_lightning.sources import Policy, Snapshot

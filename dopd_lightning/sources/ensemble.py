@@ -1,4 +1,4 @@
-"""Several sources as one."""
+"""Pool of several sources, as one source."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from dopd_lightning.sources.source import ScoringRequest
 
 
 class Ensemble(Several):
-    """A pool of sources, each of which scores every response.
+    """Source whose distribution is a pool of its members', each of which scores every response.
 
     Args:
-        members: by name: sources, causal language models or where these are found, or kinds.
-        weights: by member; they sum to 1, and are equal if not given. Of a linear pool they are at least 0; a negative
-            one of a log-linear pool extrapolates away from its member (ExOPD, arXiv 2602.12125).
-        geometric: whether the pool is log-linear, ``Π p_i^w_i``, instead of ``Σ w_i p_i``.
+        members: members by name: sources, causal language models, their paths or Hub names, or kinds.
+        weights: weight of each member, with a sum of 1; equal if not given. A linear pool needs weights of at least 0.
+            In a log-linear pool, a negative weight extrapolates away from its member (ExOPD, arXiv 2602.12125).
+        geometric: True for a log-linear pool, ``∝ Π p_i^w_i``, False for a linear one, ``Σ w_i p_i``.
         shown: probability, for each example, that the members see privileged text.
 
     Raises:
-        ConfigError: for names that differ, or weights out of range.
+        ConfigError: if ``weights`` does not name the members, or a weight is out of range.
 
     Example:
         >>> Ensemble({"start": "snapshot", "slow": "ema"}).weights
@@ -40,19 +40,19 @@ class Ensemble(Several):
         shown: float | None = None,
     ) -> None:
         super().__init__(members, shown)
-        if not isinstance(weights, Mapping | None) or not isinstance(geometric, bool):
-            raise ConfigError(
-                f"weights: {weights!r} must be numbers by member, or null, and geometric: {geometric!r} true or false"
-            )
+        if not isinstance(weights, Mapping | None):
+            raise ConfigError(f"weights: {weights!r} must be numbers by member, or null")
+        if not isinstance(geometric, bool):
+            raise ConfigError(f"geometric: {geometric!r} must be true or false")
         self.weights = dict.fromkeys(members, 1 / len(members)) if weights is None else dict(weights)
         if self.weights.keys() != set(members):
             raise ConfigError(
-                f"weights: they are of {', '.join(sorted(self.weights))}, and the members are "
-                f"{', '.join(sorted(members))}; give one to each"
+                f"weights: they name {', '.join(sorted(self.weights))}, but the members are "
+                f"{', '.join(sorted(members))}; give each member one weight"
             )
         check_weights("weights", self.weights, geometric=geometric)
         self.geometric = geometric
 
     def scores(self, student: PreTrainedModel, request: ScoringRequest) -> Scores:
-        whole = [(member.scores(student, request), self.weights[name]) for name, member in self.items()]
-        return pooled(whole, geometric=self.geometric)
+        weighted = [(member.scores(student, request), self.weights[name]) for name, member in self.items()]
+        return pooled(weighted, geometric=self.geometric)

@@ -1,4 +1,4 @@
-"""Sources by their names in a run."""
+"""Sources by name, as a run has them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from dopd_lightning.sources.source import ScoringSource, Source
 from dopd_lightning.sources.student import Student
 
 AnySource = Source | PreTrainedModel | str | os.PathLike[str]
-"""A source, a model that is to be one, where such a model is found, or the name of a kind."""
+"""A source, a model, the path or Hub name of a model, or a kind (see `KINDS`)."""
 
 KINDS: Mapping[str, Callable[[], Source]] = {"student": Student, "snapshot": Snapshot, "ema": Ema, "base": Base}
-"""Sources that are made of the student, by the names of their kinds."""
+"""Sources that are made from the student, by kind."""
 
-_TAKEN = ("student", "data", "teacher", "reference")
+_RESERVED = ("student", "data", "teacher", "reference")
 
 
 def as_source(given: AnySource) -> Source:
-    """The source itself, or one of the kind that is named, or of the model that is given or named.
+    """Return the given source, or make one from a kind, a model, or the path or Hub name of a model.
+
+    Raises:
+        ConfigError: if the model cannot be loaded.
 
     Example:
         >>> type(as_source("ema")).__name__
@@ -41,10 +44,10 @@ def as_source(given: AnySource) -> Source:
 
 
 def sources_of(named: Mapping[str, AnySource]) -> dict[str, Source]:
-    """Make sources by name.
+    """Make a source for each name.
 
     Raises:
-        ConfigError: naming the source that cannot be made, or two that are one object.
+        ConfigError: naming a source that cannot be made, or two names with the same source object.
 
     Example:
         >>> {name: type(source).__name__ for name, source in sources_of({"start": "snapshot", "slow": "ema"}).items()}
@@ -58,7 +61,7 @@ def sources_of(named: Mapping[str, AnySource]) -> dict[str, Source]:
             raise ConfigError(f"{name}: {error}") from error
         for other, source in found.items():
             if made is source:
-                raise ConfigError(f"{name}: it is the same source object as the {other}; make one for each")
+                raise ConfigError(f"{name}: this is the same source object as {other!r}; make one object for each name")
         found[name] = made
     return found
 
@@ -66,10 +69,10 @@ def sources_of(named: Mapping[str, AnySource]) -> dict[str, Source]:
 def named_sources(
     teacher: AnySource | None, reference: AnySource, others: Mapping[str, AnySource]
 ) -> dict[str, AnySource]:
-    """All sources by name, those of the everyday names first.
+    """Return all sources by name: the teacher, the reference, then the others.
 
     Raises:
-        ConfigError: for a name that is there twice, or that a source cannot have.
+        ConfigError: for a name that a source cannot have, or a setting that belongs elsewhere.
 
     Example:
         >>> [*named_sources("snapshot", "student", {"slow": "ema"})]
@@ -86,11 +89,11 @@ def named_sources(
 
 
 def given_policies(sources: Mapping[str, Source]) -> dict[str, PreTrainedModel]:
-    """Return the models that scoring sources were given, by the source's name; of several, with a number appended.
+    """Return the models that scoring sources were given, by the source's name (``name.0``, … if it has several).
 
     Example:
-        >>> given_policies(sources_of({"slow": "ema"}))  # made of the student, without a model of its own
-        {}
+        >>> given_policies({"maths": Policy(nn.Linear(2, 1)), "slow": Ema()})  # an average is made from the student
+        {'maths': Linear(in_features=2, out_features=1, bias=True)}
     """
     found = {}
     for name, source in sources.items():
@@ -102,13 +105,15 @@ def given_policies(sources: Mapping[str, Source]) -> dict[str, PreTrainedModel]:
 
 
 def policies_of(sources: Mapping[str, Source], student: PreTrainedModel) -> dict[str, PreTrainedModel]:
-    """The policies that sources score with, by the source's name and their own.
+    """Return the policies that sources score with, by the source's name (``name.member`` if it has several).
 
     Example:
-        >>> from importlib.resources import files
-        >>> student = load_policy(files("dopd_lightning.assets") / "quickstart_student")
-        >>> policies_of({"reference": Student()}, student)["reference"] is student
-        True
+        >>> from dopd_lightning.sources import Ensemble
+        >>> maths = Ensemble({"large": Policy(nn.Linear(9, 1)), "small": Policy(nn.Linear(3, 1))})
+        >>> student = nn.Linear(2, 1)
+        >>> policies = policies_of({"reference": Student(), "maths": maths}, student)
+        >>> {name: policy.in_features for name, policy in policies.items()}
+        {'reference': 2, 'maths.large': 9, 'maths.small': 3}
     """
     return {
         f"{name}.{inner}".rstrip("."): policy
@@ -133,12 +138,16 @@ def load_source(
     Args:
         name, dtype, attn_implementation, trust_remote_code, revision, quantization: see
             :func:`~dopd_lightning.policies.load_policy`.
-        shown: probability, for each example, that it sees privileged text; always if not given.
+        shown: probability, for each example, that the source sees privileged text; 1 if not given.
+
+    Raises:
+        ConfigError: if the model cannot be loaded, or for a probability outside [0, 1].
 
     Example:
         >>> from importlib.resources import files
-        >>> load_source(files("dopd_lightning.assets") / "quickstart_teacher", shown=0.5).shown
-        0.5
+        >>> source = load_source(files("dopd_lightning.assets") / "quickstart_teacher", shown=0.5)
+        >>> source.shown, f"{source.weights.num_parameters():,} parameters"
+        (0.5, '639,680 parameters')
     """
     model = load_policy(
         name,
@@ -155,10 +164,10 @@ def check_source_name(name: str) -> None:
     """Refuse a name that a source cannot have.
 
     Raises:
-        ConfigError: if it is taken (``teacher`` and ``reference`` are arguments of their own), or no word.
+        ConfigError: if the name is reserved, or is not an identifier.
     """
-    if name in _TAKEN or not str(name).isidentifier() or hasattr(nn.ModuleDict(), name):
+    if name in _RESERVED or not str(name).isidentifier() or hasattr(nn.ModuleDict(), name):
         raise ConfigError(
-            f"sources.{name}: a source of `sources` cannot have this name; choose a word of letters, digits and _, but "
-            f"none of {', '.join(_TAKEN)}"
+            f"sources.{name}: a source of `sources` cannot have this name; use letters, digits and _, and none of the "
+            f"reserved names {', '.join(_RESERVED)}"
         )

@@ -25,6 +25,17 @@ class ScoringRequest:
         view: the responses, each after the source's own prompt.
         scoring: computes the scores of a policy.
         top_k: number of likeliest tokens that the fusion rule compares.
+
+    Example:
+        >>> import torch
+        >>> from dopd_lightning.inputs import view_of
+        >>> from dopd_lightning.rollout import as_responses
+        >>> examples, responses = [{"prompt": "2 + 3 ="}, {"prompt": "4 ="}], as_responses([[31, 32], [33]])
+        >>> rollouts = Rollouts.of(examples, responses, pad_id=0, end_ids={9}, device=torch.device("cpu"))
+        >>> view = view_of([[11, 12, 13], [14]], rollouts.responses, pad_id=0)
+        >>> request = ScoringRequest(rollouts, view, Scoring(vocabulary_size=100, temperature=1.0, memory=64))
+        >>> request.of_rows(torch.tensor([1])).view.inputs["input_ids"]  # prompt 14 and response 33, both padded
+        tensor([[ 0,  0, 14, 33,  0]])
     """
 
     rollouts: Rollouts
@@ -37,22 +48,22 @@ class ScoringRequest:
         return ScoringRequest(self.rollouts.of_rows(rows), self.view.of_rows(rows), self.scoring, self.top_k)
 
     def scores_of(self, policy: PreTrainedModel) -> Scores:
-        """Score the responses by ``policy``, without gradient."""
+        """Return the scores of the responses under ``policy``, without gradient."""
         return self.scoring(policy, self.view, self.rollouts.responses, self.top_k)
 
 
 class Source(nn.Module, ABC):
     """Source of supervision for the student's responses, without gradient: a `ScoringSource` or a `RewardSource`.
 
-    It is a module, so that its weights are moved, sharded and saved with the others. It never holds the student, which
-    is an argument of each call.
+    A source is a module, so that its weights are moved, sharded and saved with the run's other weights. It never holds
+    the student; each method gets it as an argument.
 
     Args:
-        shown: probability, for each example, that it sees privileged text; always if not given. (`PrivilegedAccess`
+        shown: probability, for each example, that the source sees privileged text; 1 if not given. (`PrivilegedAccess`
             sets it for the sources ``teacher`` and ``reference``.)
 
     Attributes:
-        keeps_dtype: True if its weights keep the dtype they were loaded in, whatever the run's precision.
+        keeps_dtype: True if the weights keep the dtype they were loaded in, whatever the run's precision.
 
     Raises:
         ConfigError: for a probability outside [0, 1].
@@ -78,17 +89,17 @@ class Source(nn.Module, ABC):
         """Update from the student after an optimizer step."""
 
     def saves(self, name: str) -> bool:
-        """Return whether an entry of its state dict changes in training, and so belongs in a checkpoint."""
+        """Return whether an entry of the state dict changes in training and therefore belongs in a checkpoint."""
         return False
 
     @property
     def averages(self) -> Sequence[Tensor]:
-        """Moving averages, whose small steps a low precision would round away."""
+        """Moving averages. Their small steps need float32: low precision would round them away."""
         return []
 
     @property
     def given(self) -> Sequence[PreTrainedModel]:
-        """Models that it was given, which are frozen with it."""
+        """Models that the source was given; they are frozen with it."""
         return []
 
 
@@ -97,24 +108,24 @@ class ScoringSource(Source):
 
     @abstractmethod
     def policies(self, student: PreTrainedModel) -> Mapping[str, PreTrainedModel]:
-        """Return the policies that it scores with: one, named ``""``, or several by names of their own."""
+        """Return the policies that the source scores with: one under the name ``""``, or several by name."""
 
     @abstractmethod
     def scores(self, student: PreTrainedModel, request: ScoringRequest) -> Scores:
-        """Return the scores of the responses. All processes call it, also one without a response."""
+        """Return the scores of the responses. All processes call it, even one without responses."""
 
 
 class RewardSource(Source):
-    """Source of numbers: one for each response, or one for each of its tokens."""
+    """Source of rewards: one number for each response, or one for each token."""
 
     def begin(self, request: ScoringRequest) -> None:
-        """Start work that can run beside the forward passes of the same step."""
+        """Start work that can run in parallel with the forward passes of the same step."""
 
     @abstractmethod
     def rewards(self, student: PreTrainedModel, request: ScoringRequest) -> Tensor:
         """Return rewards ``(batch,)``, or ``(batch, response)`` of each token; NaN where unknown.
 
-        All processes call it, also one without a response.
+        All processes call it, even one without responses.
         """
 
 

@@ -137,7 +137,7 @@ def test_a_source_that_needs_does_not_name_is_refused():
     rule.needs = frozenset({"reference"})
     rule.pairs = [Pair(Toward("teacher"), Divergence())]
     with pytest.raises(
-        ConfigError, match=r"made of the source 'teacher', which its `needs` \(reference\) does not name"
+        ConfigError, match=r"uses the source 'teacher', which is missing from its `needs` \(reference\)"
     ):
         pairs_of(rule)
 

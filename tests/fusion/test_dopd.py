@@ -97,7 +97,7 @@ def test_ends_of_responses_may_be_left_out_of_the_means_and_are_routed_all_the_s
     assert left_out.thresholds.gap == pytest.approx(2 * math.log(2) / 3)
     assert counted.regimes.tolist() == [[HT, HT], [LL, LH]]
     assert left_out.regimes.tolist() == [[HT, HT], [LH, LH]]
-    with pytest.raises(ConfigError, match="ends: nobody said which tokens end a response"):
+    with pytest.raises(ConfigError, match="ends: end_ids is None; give TokenStatistics the ids"):
         DOPD(ends_in_means=False)(STATISTICS)
 
 
@@ -140,7 +140,7 @@ def test_ablation_one_source(source):
         ({"top_k_of": "reference"}, "top_k_of"),
         ({"tail": "none"}, "tail"),
         ({"regimes": ["LH", "XX"]}, "regimes: 'XX' is not one of HS, HT, LH, LL"),
-        ({"regimes": []}, "regimes: none"),
+        ({"regimes": []}, "regimes: the list is empty"),
         ({"regimes": "HT"}, r"regimes: 'HT' must be a list, such as \[HT\]"),
         ({"divergence": "kl"}, "divergence: 'kl'"),
         ({"support": "all"}, "support: 'all'"),

@@ -139,9 +139,9 @@ def test_members_follow_the_student(make_policy):
     ("make", "message"),
     [
         (lambda p: Ensemble({}), "members: none is given"),
-        (lambda p: Ensemble({"a.b": p}), "members: 'a.b' cannot be the name of one"),
-        (lambda p: Ensemble({"keys": p}), "members: 'keys' cannot be the name of one"),
-        (lambda p: Ensemble({"a": p}, {"b": 1.0}), "weights: they are of b, and the members are a"),
+        (lambda p: Ensemble({"a.b": p}), "members: 'a.b' cannot be the name of a member"),
+        (lambda p: Ensemble({"keys": p}), "members: 'keys' cannot be the name of a member"),
+        (lambda p: Ensemble({"a": p}, {"b": 1.0}), "weights: they name b, but the members are a"),
         (lambda p: Ensemble({"a": p, "b": p}, {"a": 0.5, "b": 0.6}), "weights: the weights sum to 1.1"),
         (lambda p: Ensemble({"a": p, "b": p}, {"a": 1.5, "b": -0.5}), r"weights\.b: -0\.5 must be at least 0"),
         (lambda p: ByDomain({"a": p}, domains={"x": "b"}), "domains: 'x' maps to 'b', .* are a"),

@@ -121,6 +121,6 @@ def test_a_column_without_a_number_is_refused_with_its_prompt(value):
 
 def test_a_pool_of_distributions_has_no_member_that_rewards():
     with pytest.raises(
-        ConfigError, match=r"members\.judge: Outcome gives rewards, and members must give distributions"
+        ConfigError, match=r"members\.judge: Outcome gives rewards, but members must give distributions"
     ):
         Ensemble({"start": "snapshot", "judge": Outcome()})

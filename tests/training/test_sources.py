@@ -185,7 +185,7 @@ def test_draws_for_further_sources_depend_on_the_seed(make_module, make_policy, 
 
 def test_one_source_object_in_two_places_is_refused(make_module):
     source = Ema()
-    with pytest.raises(ConfigError, match="code: it is the same source object as the maths"):
+    with pytest.raises(ConfigError, match="code: this is the same source object as 'maths'"):
         make_module(sources={"maths": source, "code": source})
     snapshot = Snapshot()
     make_module(sources={"maths": snapshot})
