@@ -65,5 +65,5 @@ def test_activations_computed_twice_give_the_same_loss_and_gradients(make_module
 def test_an_architecture_that_cannot_is_refused(make_policy, monkeypatch):
     policy = make_policy()
     monkeypatch.setattr(type(policy), "supports_gradient_checkpointing", False)
-    with pytest.raises(ConfigError, match="activation_checkpointing: Qwen3ForCausalLM cannot compute"):
+    with pytest.raises(ConfigError, match="activation_checkpointing: Qwen3ForCausalLM does not support it"):
         checkpoint_activations(policy)
