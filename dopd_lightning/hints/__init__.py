@@ -1,4 +1,4 @@
-"""Privileged information, written by a chat model and checked before it is believed."""
+"""Hints: privileged text that a chat model writes, and that is checked before it is used."""
 
 from dopd_lightning.hints.kinds import KINDS, Kind
 from dopd_lightning.hints.local import LocalWriter

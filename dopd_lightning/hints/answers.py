@@ -1,4 +1,4 @@
-"""Reply to a chat request, read from a server's answer, or the reason why it cannot be."""
+"""Chat replies in the answers of a server, or the reasons why there is none."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _PASSES = (408, 409, 425, 429)
 _DENIED = (401, 403, 404)
 _CUT_OFF = {
     "length": "the reply was cut off by the length limit; raise max_tokens",
-    "content_filter": "the server's filter held the reply back",
+    "content_filter": "the server's content filter blocked the reply",
     "tool_calls": "the model called a tool instead of replying",
 }
 
 
 class Unusable(Exception):
-    """An answer without a reply in it.
+    """A server's answer without a usable reply.
 
     Attributes:
-        passes: whether another try may bring one.
-        retry_after: seconds after which the server wants to be asked again, if it says.
-        tokens: that were used all the same.
+        passes: whether another attempt may succeed.
+        retry_after: seconds to wait before another attempt, if the server says so.
+        tokens: tokens that the answer used nevertheless.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Unusable(Exception):
 
 
 class Denied(Exception):
-    """No access, or no such model: so it would be for every row."""
+    """A server's denial of access or of the model, which would be the same for every row."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(status)
@@ -46,15 +46,15 @@ class Denied(Exception):
 
 
 def reply_in(response: Answer, secret: str | None = None) -> Reply:
-    """The reply in an answer of ``/v1/chat/completions``.
+    """Return the reply in an answer of ``/v1/chat/completions``.
 
     Args:
-        response: as it came.
-        secret: what is not to be passed on, although servers may repeat what they refuse.
+        response: answer of the server.
+        secret: text to replace by ``***``; servers may repeat a key that they refuse.
 
     Raises:
-        Unusable: if there is none.
-        Denied: for 401, 403 and 404.
+        Unusable: if there is no usable reply.
+        Denied: for the status 401, 403 and 404.
     """
     status = response.status
     if status in _DENIED:
@@ -68,14 +68,14 @@ def reply_in(response: Answer, secret: str | None = None) -> Reply:
     try:
         answer = response.json()
     except ValueError:
-        raise Unusable(f"the answer is no JSON: {short(response.text, secret)!r}") from None
+        raise Unusable(f"the answer is not JSON: {short(response.text, secret)!r}") from None
     tokens = _tokens(answer)
     try:
         choice = answer["choices"][0]
         content = choice["message"]["content"]
     except (KeyError, IndexError, TypeError) as error:
         raise Unusable(
-            f"the answer is none to a chat: {type(error).__name__} {error} in {short(str(answer), secret)}",
+            f"the answer is not a chat completion: {type(error).__name__} {error} in {short(str(answer), secret)}",
             tokens=tokens,
         ) from None
     reason = choice.get("finish_reason")
@@ -87,14 +87,14 @@ def reply_in(response: Answer, secret: str | None = None) -> Reply:
 
 
 def _tokens(answer: Any) -> Tokens:
-    """Return the token counts that the server reports; malformed ones are not counted."""
+    """Return the token counts that the server reports; invalid counts are 0."""
     usage = answer.get("usage") if isinstance(answer, dict) else None
     counts = [usage.get(f"{name}_tokens") if isinstance(usage, dict) else None for name in Tokens._fields]
     return Tokens(*(count if type(count) is int and count >= 0 else 0 for count in counts))
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Seconds from now: the header has a number of them, or a date."""
+    """Return the seconds to wait by a ``Retry-After`` header, which has a number of seconds or a date."""
     if header is None:
         return None
     try:
@@ -108,7 +108,7 @@ def _retry_after(header: str | None) -> float | None:
 
 
 def short(text: str, secret: str | None = None) -> str:
-    """One line of at most 300 characters, without the secret."""
+    """Shorten a text to one line of at most 300 characters, without the secret."""
     return in_one_line(_without(secret, text))
 
 

@@ -1,4 +1,4 @@
-"""The checks that a hint has to pass, by what its kind may say."""
+"""Checks that a hint has to pass, by the content that its kind may have."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ ANY_LANGUAGE = "any"
 
 TOO_LONG = "too_long"
 
-_SIGNS_A_WORD = 20
+_CHARACTERS_PER_WORD = 20
 
-# A word, a number, or a sign of a script that is written without spaces.
+# A word, a number, or a character of a script without spaces.
 _WORD = re.compile(r"[぀-ヿ㐀-鿿豈-﫿]|[^\W_぀-ヿ㐀-鿿豈-﫿]+")
 
 
 def too_long(hint: str, example: Example, *, max_words: int) -> Reason | None:
-    """More than ``max_words`` words, or 20 times as many signs; each Chinese or Japanese character counts as a word."""
-    words = len(_WORD.findall(hint))
-    if words <= max_words and len(hint) <= _SIGNS_A_WORD * max_words:
+    """Return a reason if the hint has more than ``max_words`` words, or 20 times as many characters.
+
+    Each Chinese or Japanese character counts as a word.
+    """
+    words, max_characters = len(_WORD.findall(hint)), _CHARACTERS_PER_WORD * max_words
+    if words <= max_words and len(hint) <= max_characters:
         return None
-    return Reason(TOO_LONG, f"it has {words} words in {len(hint)} signs, and {max_words} words are the most")
+    limit = f"the limit is {max_words} words ({max_characters} characters)"
+    return Reason(TOO_LONG, f"{words} words ({len(hint)} characters); {limit}")
 
 
 def reasons_against(hint: str, example: Example, checks: Iterable[Check]) -> list[Reason]:
-    """Return the reasons against a hint. One that is too long is not checked further: it could be as long as a book."""
+    """Return the reasons to reject a hint. A hint that is too long is not checked further, which could take long."""
     reasons: list[Reason] = []
     for check in checks:
         reason = check(hint, example)
@@ -45,16 +49,16 @@ def reasons_against(hint: str, example: Example, checks: Iterable[Check]) -> lis
 def checks_for(
     kind: Kind, *, max_words: int | None, language: str | None, allowed_numbers: Collection[float]
 ) -> list[Check]:
-    """Return the checks of this kind of hint, the length first, since it bounds the time of the others.
+    """Return the checks for a kind of hint, the length first: it limits the time of the other checks.
 
     Args:
-        kind: says what may be given away, and how long a hint is at most.
-        max_words: instead of the kind's own.
-        language: a code of ISO 639; ``None`` for the question's own, ``any`` for no check.
-        allowed_numbers: that may stand in a hint though not in the question.
+        kind: kind of hint.
+        max_words: limit on the number of words; ``None`` for that of the kind.
+        language: ISO 639 code; ``None`` for the language of the question, ``any`` for no check.
+        allowed_numbers: numbers that a hint may contain even if the question does not.
 
     Raises:
-        ConfigError: for a language that cannot be told.
+        ConfigError: if the language cannot be detected.
     """
     checks: list[Check] = [partial(too_long, max_words=max_words or kind.max_words)]
     if not kind.gives_away_answer:

@@ -21,28 +21,28 @@ from dopd_lightning.io.flat import flat
 log = logging.getLogger(__name__)
 
 _FORMAT = 1
-_MAKE_ROOM = "make room, and go on with the same command and this paths.output_dir"
-_ELSEWHERE = "go on with what it had, or start afresh in another folder"
+_MAKE_ROOM = "make room, and repeat the command with the same paths.output_dir"
+_ELSEWHERE = "use the same as before, or start afresh in another folder"
 
 
 class Journal:
-    """JSON Lines: a header with the settings and the number of rows, then records, each of one row.
+    """JSON Lines file: a header with the settings and the number of rows, then records of single rows.
 
-    A record is written in one go before anything else happens. A process that is killed, whenever that is, leaves at
-    most half a line at the end, which the next one cuts off.
+    Each record is written at once, before anything else happens. A killed process leaves at most one incomplete line,
+    at the end, which the next process removes.
 
     Attributes:
-        records: what was there when it was opened.
+        records: records that the file had when it was opened.
     """
 
     def __init__(self, path: Path, file: Any, records: list[dict[str, Any]]) -> None:
         self.path, self._file, self.records = path, file, records
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record, past all buffers of this process.
+        """Write one record, without buffering in this process.
 
         Raises:
-            WriteError: if there is no room for it; the records before are there.
+            WriteError: if the record cannot be written; earlier records stay.
         """
         with says_what_fails(self.path, "a record of the journal", _MAKE_ROOM):
             line = json_line(record)
@@ -52,23 +52,23 @@ class Journal:
 
 @contextmanager
 def open_journal(path: Path, settings: Mapping[str, Any], digests: Sequence[str]) -> Iterator[Journal]:
-    """A new journal, or one to go on with; for this process alone, as long as the block lasts.
+    """Open a new or an existing journal, and keep other processes out inside the block.
 
     Args:
-        path: of the file.
-        settings: whatever decides what is written, as JSON has it.
-        digests: of the rows, in order.
+        path: path of the file.
+        settings: settings that determine the hints, as values that JSON can encode.
+        digests: digests of the rows, in order.
 
     Raises:
-        ConfigError: for a journal of other settings, or that another process is writing to.
-        DataError: for a journal of other rows, or a file that is none.
+        ConfigError: if the journal has other settings, or another process is writing to it.
+        DataError: if the journal has other rows, or the file is not a journal.
     """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise ConfigError(
-            f"paths.output_dir: another process is at work in {path.parent}; wait, or choose another"
+            f"paths.output_dir: another process is writing to {path.parent}; wait, or choose another folder"
         ) from None
     try:
         records = _read(path)
@@ -93,13 +93,13 @@ def open_journal(path: Path, settings: Mapping[str, Any], digests: Sequence[str]
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """The records, after cutting off half a line at the end."""
+    """Return the records, after removing an incomplete line at the end."""
     if not path.exists():
         return []
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
-        log.warning("%s: cut off half a record at its end, which a process that was killed had left", path)
+        log.warning("%s: removed an incomplete record at its end, left by a killed process", path)
         os.truncate(path, len(whole))
     records = []
     for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
@@ -108,7 +108,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
             record["row" if number > 1 else "journal"]
         except (ValueError, KeyError, TypeError):
             raise DataError(
-                f"{path}, line {number}: no record of a journal, found {line[:60].decode('utf-8', 'replace')!r}; "
+                f"{path}, line {number}: not a record of a journal, found {line[:60].decode('utf-8', 'replace')!r}; "
                 "start afresh in another folder"
             ) from None
         records.append(record)
@@ -131,13 +131,13 @@ def _check_rows(
     path: Path, before: Mapping[str, Any], now: Mapping[str, Any], records: Sequence[Any], digests: Sequence[str]
 ) -> None:
     if before["rows"] != now["rows"]:
-        raise DataError(f"{path}: was started with {before['rows']} rows, and the data has {now['rows']}; {_ELSEWHERE}")
+        raise DataError(f"{path}: was started with {before['rows']} rows, but the data has {now['rows']}; {_ELSEWHERE}")
     for record in records:
         row = record["row"]
         if not 0 <= row < len(digests) or record["digest"] != digests[row]:
             raise DataError(f"data.train[{row}]: not the row that {path} has a hint for; {_ELSEWHERE}")
     if before["input"] != now["input"]:
-        raise DataError(f"data.train: not the rows that {path} was started with, though as many; {_ELSEWHERE}")
+        raise DataError(f"data.train: not the rows that {path} was started with, but the same number; {_ELSEWHERE}")
 
 
 def _short(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The kinds of privileged information that the paper compares (Table 4), as a model writes them."""
+"""Kinds of hints that the paper compares (Table 4)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """Kind of hint: the content that it may have.
+    """Kind of hint, with the content that it may have.
 
     Attributes:
-        name: as in :data:`~dopd_lightning.data.tasks.HINT_KINDS`.
-        gives_away_answer: whether the final answer may stand in it.
-        executes: whether calculations may be carried out.
-        max_words: how long it is at most.
+        name: name, as in :data:`~dopd_lightning.data.tasks.HINT_KINDS`.
+        gives_away_answer: whether it may contain the final answer.
+        executes: whether it may contain results of calculations.
+        max_words: limit on the number of words.
         written: whether a model writes it.
+
+    Example:
+        >>> from dopd_lightning.hints import KINDS
+        >>> KINDS["steps"]
+        Kind(name='steps', gives_away_answer=False, executes=False, max_words=200, written=True)
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Language of a text, where it can be detected, by py3langid (extra ``privilege``)."""
+"""Detection of the language of a text by py3langid (extra ``privilege``)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dopd_lightning.hints.question import last_question_of
 from dopd_lightning.hints.reason import Reason
 
 _SHORTEST = 24
-"""Bytes of letters below which there is no verdict: five Latin words, or eight Chinese characters."""
+"""Least size of a text, in bytes of its letters, for a verdict: five Latin words or eight Chinese characters."""
 
 _NONE = "zxx"
-"""ISO 639 code of text without language, such as rows of letters."""
+"""ISO 639 code of text in no language, such as sequences of letters."""
 
 _SURE, _EXCLUDED = 0.5, 0.05
-"""A language is another one if something else is at least this likely, and the one that is meant at most this."""
+"""Least probability of another language, and largest of the right language, for the verdict that it is wrong."""
 
-# What is in no language: formulas, code, commands of LaTeX, tags and addresses.
+# Text in no language: formulas, code, LaTeX commands, tags and URLs.
 _NO_LANGUAGE = re.compile(
     r"\$\$.*?\$\$|\$[^$\n]*\$|\\\(.*?\\\)|\\\[.*?\\\]|```.*?```|`[^`\n]*`|\\[A-Za-z]+|</?\w+>|https?://\S+", re.DOTALL
 )
@@ -29,10 +29,10 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 
 def wrong_language(hint: str, example: Example, *, language: str | None = None) -> Reason | None:
-    """The hint is in another language than ``language`` (a code of ISO 639), or than the question if that is ``None``.
+    """Return a reason if the hint is not in ``language`` (ISO 639 code), or in the question's language for ``None``.
 
-    Formulas do not count. Of a text with too few words there is no verdict, and so no reason; close relatives, such as
-    Portuguese and Galician, are not told apart where either is likely.
+    Formulas are ignored. There is no reason if a text has too few words, or if the two languages are similar, such as
+    Portuguese and Galician, and both are likely.
     """
     written = languages_of(hint)
     if not written:
@@ -44,12 +44,12 @@ def wrong_language(hint: str, example: Example, *, language: str | None = None) 
     right, its_share = next(iter(meant.items()))
     if its_share < _SURE or written.get(right, 0.0) > _EXCLUDED or meant.get(most_likely, 0.0) > _EXCLUDED:
         return None
-    whose = "the question is in" if language is None else "asked for was"
-    return Reason("wrong_language", f"it is in {most_likely!r}, and {whose} {right!r}")
+    expected = "the question is in" if language is None else "it must be in"
+    return Reason("wrong_language", f"it is in {most_likely!r}, but {expected} {right!r}")
 
 
 def languages_of(text: str) -> dict[str, float]:
-    """Probabilities of languages, the likeliest first; none of a text that is too short to say, or in no language."""
+    """Return the probabilities of languages, largest first; empty if the text is too short or in no language."""
     words = " ".join(_WORD.findall(_NO_LANGUAGE.sub(" ", text)))
     if len(words.replace(" ", "").encode("utf-8", "ignore")) < _SHORTEST:
         return {}
@@ -58,17 +58,17 @@ def languages_of(text: str) -> dict[str, float]:
 
 
 def check_language(language: str | None) -> None:
-    """Say before anything else what cannot be told.
+    """Raise ConfigError if a language cannot be detected.
 
     Raises:
-        ConfigError: if py3langid is missing, or knows no such language.
+        ConfigError: if py3langid is not installed, or does not know the language.
     """
     if find_spec("py3langid") is None:
-        raise missing_extra("language: to tell languages takes py3langid", "privilege", "or use language=any")
+        raise missing_extra("language: its check needs py3langid", "privilege", "or use language=any")
     known = _identifier().labels
     if language is not None and language not in known:
         raise ConfigError(
-            f"language: {language!r} is none of the {len(known)} that py3langid knows, such as en, de, zh"
+            f"language: {language!r} is not one of the {len(known)} that py3langid knows, such as en, de, zh"
         )
 
 

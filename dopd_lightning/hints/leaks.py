@@ -1,4 +1,4 @@
-"""Does a hint give away what its kind keeps back: the final answer, or results on the way to it?"""
+"""Checks that a hint does not give away the final answer, or results on the way to it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from dopd_lightning.hints.stated_numbers import (
 )
 
 COMMON_NUMBERS = (0, 1, 2, 3, 10, 100)
-"""Numbers that a hint may use though the question does not: halves and pairs, percents, powers of ten."""
+"""Numbers that a hint may use even if the question does not: halves and pairs, percents, powers of ten."""
 
 _LARGEST_IN_WORDS = 12
-"""Up to here a number in words only says how many there are ("split it into two parts"); above, it is a result."""
+"""Largest number in words that counts as no result ("split it into two parts"); a larger number is a result."""
 
 _LARGEST_ANSWER_IN_WORDS = 3
-"""The same for a number that is the final answer: few are by chance."""
+"""The same limit for a number that equals the final answer: above it, coincidence is rare."""
 
 _STATED = re.compile(
     r"\b(?:answer|final result|option|choice)\s*(?:is|equals|=|:)\s*(?:(?:therefore|thus|hence|then|so|simply|now)\s+)?"
@@ -41,17 +41,17 @@ _NAMED = re.compile(r"^\s*[^\W\d_]\s*=\s*")
 _QUOTES = " (:*\"'"
 _TOO_COMMON = ("yes", "no", "true", "false", "none")
 
-# On what _arithmetic makes of a text: without spaces around signs, no two parts can share one, and so the time to look
-# stays in proportion. Results are what stands after "=".
+# For the output of _arithmetic: without spaces around signs, only one part of the pattern can match each character, so
+# that the search takes linear time. Results follow "=".
 _OPERAND = r"\(*[$£€]?\d[\d,.]*%?\)*"
 _EXECUTED = re.compile(rf"(?<![\d.,]){_OPERAND}(?:[-+*/×÷·^]{_OPERAND})+[=≈]-?[$£€]?\.?\d[\d,.]*")
 
 
 def answer_leaked(hint: str, example: Example) -> Reason | None:
-    """The final answer stands in the hint, and not in the question.
+    """Return a reason if the hint contains the final answer, and the question does not.
 
-    Numbers are compared as numbers, other answers as whole words. ``12`` is no leak where the question is
-    ``12 + 34 - 5``, and neither are ``yes``, ``no`` or ``B``, unless the hint calls it the answer.
+    Numbers are compared by value, other answers as whole words. ``12`` is not a leak if the question is
+    ``12 + 34 - 5``, and ``yes``, ``no`` or ``B`` never is, unless the hint calls it the answer.
     """
     answer = answer_of(example)
     if answer is None:
@@ -75,14 +75,14 @@ def answer_leaked(hint: str, example: Example) -> Reason | None:
 def execution_leaked(
     hint: str, example: Example, *, allowed_numbers: Collection[float] = COMMON_NUMBERS
 ) -> Reason | None:
-    """The hint has results: calculations carried out, or numbers that the question does not give.
+    """Return a reason if the hint contains results: executed calculations, or numbers that the question does not give.
 
-    Numbers of steps, ordinals and ``allowed_numbers`` are no results, and nor is what the question says in words.
+    Numbers of steps, ordinals, ``allowed_numbers`` and numbers that the question gives in words are not results.
     """
     plain, question = _plain(hint), _plain(question_of(example))
-    stands_there = _arithmetic(question)
+    in_question = _arithmetic(question)
     executed = [text.rstrip(".,") for text in _EXECUTED.findall(_arithmetic(plain))]
-    executed = [text for text in executed if text not in stands_there]
+    executed = [text for text in executed if text not in in_question]
     given = given_numbers(question) | {Fraction(str(number)) for number in allowed_numbers}
     text = without_labels(plain)
     foreign = [number.text for number in numbers_in(text) if number.value not in given]
@@ -104,7 +104,7 @@ def _values(text: str) -> set[Fraction]:
 
 
 def _shares(text: str, given: Collection[Fraction]) -> set[Fraction]:
-    """Values of fractions, unless whole; one of two given numbers is a division that is still to be done."""
+    """Return values of fractions that are not whole; a fraction of two given numbers is a division still to be done."""
     parts = {number.value: {part.value for part in numbers_in(number.text)} for number in fractions_in(text)}
     return {value for value, of in parts.items() if value.denominator > 1 and not of <= set(given)}
 
@@ -120,7 +120,7 @@ def _begins_with(text: str, value: Fraction) -> bool:
 
 
 def _as_number(answer: str) -> Fraction | None:
-    """An answer that is one number, perhaps with a currency sign or a unit."""
+    """Return the value of an answer that is one number, perhaps with a currency sign or a unit; otherwise ``None``."""
     answer = _NAMED.sub("", answer.replace("\N{MINUS SIGN}", "-"))
     match = NUMBER.search(answer)
     if match is None or re.search(r"\w", answer[: match.start()]) or not _UNIT.fullmatch(answer, match.end()):
@@ -135,14 +135,14 @@ def _marked(text: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Without LaTeX's markup around what is compared, its numbers in ASCII."""
+    """Remove LaTeX markup and write numbers in ASCII, for comparison."""
     text = in_ascii(text)
     text = _FRACTION.sub(r"\1/\2", text)
     return _MARKUP.sub(lambda match: match[1] or "", text)
 
 
 def _arithmetic(text: str) -> str:
-    """One spelling of signs, and no spaces around them: ``12 x 34`` and ``12 \\times 34`` are ``12×34``."""
+    """Unify signs, and remove the spaces around them: ``12 x 34`` and ``12 \\times 34`` are ``12×34``."""
     text = " ".join(text.replace("\N{MINUS SIGN}", "-").split())
     text = re.sub(r"(?<=[\d)]) [xX] (?=[\d($£€])| ?\\(?:times|cdot) ?", "×", text)
     text = text.replace(r"\div", "÷").replace(r"\approx", "≈")

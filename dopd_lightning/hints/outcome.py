@@ -1,4 +1,4 @@
-"""Results of the pipeline: output files, and the number of rows in each."""
+"""Results of the pipeline: output files, and a report with totals."""
 
 from __future__ import annotations
 
@@ -25,18 +25,22 @@ NO_ANSWER, NOT_WRITTEN = "no_answer", "not_written"
 
 @dataclass
 class Report:
-    """Totals over all runs on one journal.
+    """Totals over all runs with one journal.
 
     Attributes:
-        kind: of the hints.
-        rows: in the input.
-        kept: with a hint that passed.
-        dropped: whose hints were all turned down.
-        failed: that got no usable reply; the same command tries them again.
-        hints: that were written.
-        reasons: how many hints were turned down for what; one hint may have several reasons.
-        answer_unknown: rows whose final answer is not known, so that nobody looked for it in the hint.
-        tokens: read and written by the model, as far as it says.
+        kind: kind of the hints.
+        rows: number of rows in the input.
+        kept: rows with a hint that passed.
+        dropped: rows whose hints were all rejected.
+        failed: rows without a usable reply; the same command tries them again.
+        hints: number of hints that were written.
+        reasons: number of rejected hints by reason; a hint may have several reasons.
+        answer_unknown: rows without a known final answer, whose hints were not checked for it.
+        tokens: tokens read and written by the model, if it reports them.
+
+    Example:
+        >>> Report("steps", rows=4, kept=3, dropped=1, hints=5).share
+        0.75
     """
 
     kind: str
@@ -51,11 +55,11 @@ class Report:
 
     @property
     def share(self) -> float:
-        """The yield: of the rows, how many are kept."""
+        """Yield: share of the rows that are kept."""
         return self.kept / self.rows
 
     def print(self, folder: Path) -> None:
-        """The table at the end of a run."""
+        """Print the table at the end of a run."""
         table = Table(title=f"{self.kept} of {self.rows} rows have a hint: {self.kind}", show_header=False)
         table.add_column(overflow="fold")
         table.add_column(overflow="fold")
@@ -71,17 +75,17 @@ class Report:
             table.add_row("tokens", f"{self.tokens['prompt']:,} read, {self.tokens['completion']:,} written")
         for name in (HINTS, DROPPED, REPORT):
             table.add_row(name, os.path.relpath(folder / name))
-        Console(markup=False, emoji=False).print(table)  # names of folders are no markup
+        Console(markup=False, emoji=False).print(table)  # names of folders may look like markup
 
 
 def remove_results(folder: Path) -> None:
-    """Remove the results of an earlier run: while rows are being processed, only the journal tells their state."""
+    """Remove the results of an earlier run: until this run ends, only the journal is valid."""
     for name in (REPORT, HINTS, DROPPED):
         (folder / name).unlink(missing_ok=True)
 
 
 def write_results(folder: Path, kind: str, rows: Sequence[Row], answer_unknown: int) -> Report:
-    """Put each row into one of two files, in order, and count. A file is there whole or not at all, the hints last."""
+    """Write each row to one of two files, in order, then the report, each file atomically; return the report."""
     report = Report(kind, rows=len(rows), answer_unknown=answer_unknown)
     kept: list[Example] = []
     dropped: list[dict[str, Any]] = []
@@ -107,7 +111,7 @@ def write_results(folder: Path, kind: str, rows: Sequence[Row], answer_unknown: 
 
 
 def _dropped(row: Row, status: str) -> dict[str, Any]:
-    """A row without a hint: every hint that it had, with what was wrong with it, and what failed."""
+    """Return the record of a row without a hint: its rejected hints, with reasons, and its failure."""
     attempts = [
         {"hint": attempt.hint, "reasons": [reason._asdict() for reason in attempt.reasons]} for attempt in row.attempts
     ]

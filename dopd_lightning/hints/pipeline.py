@@ -1,4 +1,4 @@
-"""Pipeline from rows to hints: write, check, rewrite, judge; each step is in the journal before the next begins."""
+"""Pipeline from rows to hints: write, check, rewrite, judge. Each step is in the journal before the next begins."""
 
 from __future__ import annotations
 
@@ -35,23 +35,32 @@ JOURNAL = "journal.jsonl"
 
 @dataclass(kw_only=True)
 class HintPipeline:
-    """Writes privileged information of one kind for a set of examples, and keeps what passes the checks.
+    """Pipeline that writes hints of one kind for examples, and keeps the hints that pass the checks.
 
     Args:
-        writer: a chat model; the kinds ``answer`` and ``none`` do without.
-        kind: of :data:`~dopd_lightning.data.tasks.HINT_KINDS`.
-        template: what the writer is asked: a template of the package by name, or the path of a Jinja file; ``None`` for
-            the one that is called after the kind.
-        judge: the same for what the writer is asked about each hint that passed the other checks (``judge`` is in the
-            package); ``None`` asks nothing.
-        attempts: hints that are written for a row at most, until one passes.
-        max_words: longest hint; ``None`` for what suits the kind.
-        language: that hints have to be in, by its ISO 639 code; ``None`` for the question's own, ``any`` for no check.
-        allowed_numbers: that no check takes for a result, though the question does not give them.
-        give_up_after: rows that fail one after the other before the run stops, since the next ones would as well.
+        writer: chat model; not needed for the kinds ``answer`` and ``none``.
+        kind: kind of hint, of :data:`~dopd_lightning.data.tasks.HINT_KINDS`.
+        template: prompt for a hint: name of a template in the package, or path of a Jinja file; ``None`` for the
+            template with the name of the kind.
+        judge: prompt for a verdict on each hint that passed the other checks: the same choice of templates (the package
+            has ``judge``); ``None`` for no verdicts.
+        attempts: limit on the number of hints for a row; writing stops at the first hint that passes.
+        max_words: limit on the words of a hint; ``None`` for the limit of the kind.
+        language: ISO 639 code of the hints' language; ``None`` for that of the question, ``any`` for no check.
+        allowed_numbers: numbers that a hint may contain even if the question does not.
+        give_up_after: number of consecutive failed rows after which the run stops.
 
     Raises:
-        ConfigError: for settings that cannot work.
+        ConfigError: for invalid settings.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     report = HintPipeline(kind="answer").run([{"prompt": "1 + 1 = ?", "answer": 2}], Path(folder))
+        ...     print(report.kept, Path(folder, "hints.jsonl").read_text())
+        1 {"prompt": "1 + 1 = ?", "answer": 2, "privileged": "The final answer is 2."}
+        <BLANKLINE>
     """
 
     writer: Writer | None = None
@@ -72,7 +81,7 @@ class HintPipeline:
             check_range("max_words", self.max_words, at_least=1)
         for number in self.allowed_numbers:
             if type(number) not in (int, float):
-                raise ConfigError(f"allowed_numbers: {number!r} is no number")
+                raise ConfigError(f"allowed_numbers: {number!r} is not a number")
         if not kind.written:
             return
         self._template = Template(
@@ -86,20 +95,20 @@ class HintPipeline:
         )
 
     def run(self, examples: Sequence[Example], folder: Path, progress: Progress | None = None) -> Report:
-        """Write a hint for each example; go on where an earlier run in ``folder`` has stopped.
+        """Write a hint for each example, or continue an earlier run in ``folder``.
 
-        What is left there: ``hints.jsonl``, examples with ``privileged``, in order; ``dropped.jsonl``, all others, with
-        what was wrong; ``report.json``; and the journal.
+        Files in ``folder``: ``hints.jsonl``, examples with ``privileged``, in order; ``dropped.jsonl``, all other
+        examples, with reasons; ``report.json``; and the journal.
 
         Args:
-            examples: each of which ends in exactly one of the two files.
-            folder: is there.
-            progress: shows how far it is.
+            examples: examples; each ends up in exactly one of the first two files.
+            folder: existing folder.
+            progress: display of the run's progress.
 
         Raises:
-            ConfigError: if the writer cannot be reached or lets nobody in, or the journal is of other settings.
-            DataError: if an example lacks what the template needs, or the journal is of other examples.
-            EngineError: if nothing but failures comes any more; what there is by then is in the files.
+            ConfigError: if the writer cannot be reached or denies access, or the journal has other settings.
+            DataError: if an example lacks a value that the template needs, or the journal has other examples.
+            EngineError: if ``give_up_after`` consecutive rows fail; the files then hold the results so far.
         """
         rows = [Row(index, example, _digest(example, index)) for index, example in enumerate(examples)]
         if not rows:
@@ -107,10 +116,10 @@ class HintPipeline:
         if self.kind == "answer" and all(answer_of(row.example) is None for row in rows):
             raise DataError(
                 f"data.train: none of {len(rows)} rows has an 'answer', or a 'completion' that marks one, which "
-                "kind=answer gives away; columns={answer: …} says where it is"
+                "kind=answer needs; columns={answer: …} names its column"
             )
         if self._kind.written:
-            for row in rows:  # before anything is paid for
+            for row in rows:  # errors come before the first request, which may cost money
                 self._message(row)
                 if self._judge is not None:
                     self._message(row, "")
@@ -118,7 +127,7 @@ class HintPipeline:
             for record in journal.records:
                 rows[record["row"]].apply(record)
             for row in rows:
-                row.failure = None  # to be tried again
+                row.failure = None  # it is tried again
             if journal.records:
                 log.info("%s: going on after %d records", journal.path, len(journal.records))
             remove_results(folder)
@@ -131,7 +140,7 @@ class HintPipeline:
                     try:
                         self._work(rows, write, journal, progress or Progress(disable=True))
                     except EngineError:
-                        # Rows that fail every time would else keep from the others what they have.
+                        # Rows that always fail must not keep other rows from their hints.
                         for row in rows:
                             if row.is_for_writer(self.attempts) or (self._judge and row.is_for_judge()):
                                 row.failure = "the run gave up before its turn"
@@ -145,7 +154,7 @@ class HintPipeline:
         return write_results(folder, self.kind, rows, unknown)
 
     def _settings(self) -> dict[str, Any]:
-        """Whatever decides what is written and kept."""
+        """Return the settings that determine which hints are written and kept."""
         if not self._kind.written:
             return {"kind": self.kind}
         if self.writer is None:
@@ -153,7 +162,7 @@ class HintPipeline:
         written_with = self.writer.settings()
         if self.attempts > 1 and written_with.get("temperature") == 0:
             raise ConfigError(
-                f"privilege.attempts: {self.attempts} hints at temperature 0 would be one and the same; raise "
+                f"privilege.attempts: {self.attempts} hints at temperature 0 would be identical; raise "
                 "privilege.writer.temperature"
             )
         return {
@@ -168,7 +177,7 @@ class HintPipeline:
         }
 
     def _work(self, rows: Sequence[Row], write: Write, journal: Journal, progress: Progress) -> None:
-        """Judge what is to be judged and write what is to be written, until there is neither."""
+        """Let the judge read hints and the writer write them, until no row needs either."""
         while True:
             if to_judge := self._for_judge(rows):
                 self._ask(to_judge, write, journal, progress, judging=True)
@@ -181,7 +190,7 @@ class HintPipeline:
         return [row for row in rows if row.is_for_judge()] if self._judge else []
 
     def _for_writer(self, rows: Sequence[Row]) -> list[Row]:
-        """Those with the fewest attempts: the others wait for the next round."""
+        """Return the rows with the fewest attempts; the others wait for the next round."""
         left = [row for row in rows if row.is_for_writer(self.attempts)]
         fewest = min((len(row.attempts) for row in left), default=0)
         return [row for row in left if len(row.attempts) == fewest]
@@ -203,11 +212,11 @@ class HintPipeline:
                 failures = failures + 1 if row.failure is not None else 0
                 if failures >= self.give_up_after:
                     raise EngineError(
-                        f"privilege.writer: {failures} rows failed one after the other, the last since {row.failure}. "
-                        f"What is done is in {journal.path}; the same command goes on from there, and past these rows "
-                        "with a higher privilege.give_up_after"
+                        f"privilege.writer: {failures} consecutive rows failed, the last one with: {row.failure}. "
+                        f"Finished rows are in {journal.path}; the same command continues from there, and gets past "
+                        "the failing rows with a higher privilege.give_up_after"
                     )
-        if answered < len(rows):  # to ask again could go on for ever
+        if answered < len(rows):  # asking again might never end
             raise EngineError(f"privilege.writer: {answered} replies to {len(rows)} messages")
 
     def _message(self, row: Row, hint: str | None = None) -> str:
@@ -230,7 +239,7 @@ class HintPipeline:
             return row.failed(Failure(str(error), reply.tokens))
 
     def _give(self, row: Row) -> None:
-        """Fill in hints that need no writer; they need no place in the journal."""
+        """Give a row a hint that needs no writer, and therefore no journal."""
         answer = answer_of(row.example)
         if self.kind == "answer" and answer is None:
             reason = Reason(NO_ANSWER, "the row has no 'answer', and its 'completion' marks none")

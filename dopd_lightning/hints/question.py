@@ -1,4 +1,4 @@
-"""Question and answer of an example, as texts."""
+"""Question and answer of an example as texts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dopd_lightning.data import Example, completion_text, extract_answer, prompt
 
 
 def question_of(example: Example) -> str:
-    """Return the prompt as one text; of a chat with one message, its content alone."""
+    """Return the prompt as one text; for a chat with one message, only its content."""
     prompt = example["prompt"]
     return prompt_text(prompt) if isinstance(prompt, str) or len(prompt) > 1 else prompt[0]["content"]
 
@@ -21,7 +21,7 @@ def last_question_of(example: Example) -> str:
 
 
 def answer_of(example: Example) -> str | None:
-    """The final answer: ``answer``, or what a completion marks as it; ``None`` where neither is there."""
+    """Return the final answer: ``answer``, or the answer that the completion marks; ``None`` if there is neither."""
     answer = example.get("answer")
     if answer is not None:
         return extract_answer(str(answer)) or None

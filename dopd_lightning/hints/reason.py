@@ -12,8 +12,13 @@ class Reason(NamedTuple):
     """Reason for rejecting a hint.
 
     Attributes:
-        name: for machines, such as ``answer_leaked``.
-        sentence: for people, with what was found.
+        name: identifier, such as ``answer_leaked``.
+        sentence: explanation, with the text that was found.
+
+    Example:
+        >>> from dopd_lightning.hints.leaks import answer_leaked
+        >>> answer_leaked("Add both, which makes 46.", {"prompt": "12 + 34 = ?", "answer": 46})
+        Reason(name='answer_leaked', sentence="it contains the final answer, '46'")
     """
 
     name: str
@@ -21,4 +26,4 @@ class Reason(NamedTuple):
 
 
 Check = Callable[[str, Example], Reason | None]
-"""``(hint, example)`` to what is wrong with it, or ``None``. Where a check cannot tell, it says nothing."""
+"""``(hint, example)`` -> reason to reject the hint; ``None`` if there is none or the check cannot decide."""

@@ -1,4 +1,4 @@
-"""A row on its way to a hint, as far as the journal tells."""
+"""State of a row and its hints, by the records of the journal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dopd_lightning.hints.writer import Failure, Tokens
 
 @dataclass
 class Attempt:
-    """A hint that was written, with what is wrong with it; ``judged`` once the judge has seen it."""
+    """Hint that was written, with the reasons against it; ``judged`` if the judge has read it."""
 
     hint: str
     reasons: list[Reason]
@@ -22,15 +22,15 @@ class Attempt:
 
 @dataclass
 class Row:
-    """One example.
+    """Example with its hints so far.
 
     Attributes:
-        index: its place in the input.
-        example: what was read.
-        digest: of its content.
-        attempts: what was written for it so far; only the last may be good.
-        failure: why there was no usable reply when last asked.
-        tokens: that it took altogether.
+        index: index in the input.
+        example: example from the input.
+        digest: digest of the example.
+        attempts: hints written so far; only the last may have passed.
+        failure: reason why the last request brought no usable reply.
+        tokens: tokens used so far.
     """
 
     index: int
@@ -47,7 +47,7 @@ class Row:
 
     @property
     def hint(self) -> str | None:
-        """The one that passed, if one did; it may still be for the judge to see."""
+        """Hint that passed the checks, if there is one; the judge may not have read it yet."""
         last = self.attempts[-1] if self.attempts else None
         return None if last is None or last.reasons else last.hint
 
@@ -59,25 +59,25 @@ class Row:
         """Return whether the hint passed all other checks and is not judged yet."""
         return self.failure is None and self.hint is not None and not self.attempts[-1].judged
 
-    # What happens to a row happens by these records, now and when a journal is read again.
+    # Only these records change a row, both during a run and when a journal is read.
 
     def written(self, hint: str, reasons: list[Reason], tokens: Tokens) -> dict[str, Any]:
-        """The record of an attempt."""
+        """Return the record of an attempt."""
         return self._record(hint=hint, reasons=[reason._asdict() for reason in reasons], tokens=tokens)
 
     def judged(self, reason: Reason | None, tokens: Tokens) -> dict[str, Any]:
-        """The record of a verdict on the last attempt."""
+        """Return the record of a verdict on the last attempt."""
         return self._record(verdict=None if reason is None else reason._asdict(), tokens=tokens)
 
     def failed(self, failure: Failure) -> dict[str, Any]:
-        """The record of a failure."""
+        """Return the record of a failure."""
         return self._record(failure=failure.sentence, tokens=failure.tokens)
 
     def _record(self, **what: Any) -> dict[str, Any]:
         return {"row": self.index, "digest": self.digest, **what}
 
     def apply(self, record: Mapping[str, Any]) -> None:
-        """Let what a record says be so."""
+        """Update the row by a record."""
         self.tokens += tuple(record["tokens"])
         self.failure = record.get("failure")
         if "hint" in record:

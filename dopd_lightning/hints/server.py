@@ -1,4 +1,4 @@
-"""Hints from a server that speaks OpenAI's protocol: vLLM, SGLang, llama.cpp, OpenAI and most others (httpx)."""
+"""Hints from a server with OpenAI's API, by httpx: vLLM, SGLang, llama.cpp, OpenAI and most others."""
 
 from __future__ import annotations
 
@@ -26,28 +26,33 @@ _CHAT, _MODELS = "chat/completions", "models"
 
 @dataclass(kw_only=True)
 class ServerWriter:
-    """A chat model behind ``/v1/chat/completions``.
+    """Chat model behind ``/v1/chat/completions``.
 
-    Time-outs, dropped connections, answers 408, 409, 425, 429 and from 500 upwards, and answers that are no use (no
-    JSON, fields missing, nothing said, cut off by the length limit) are tried again, later each time, or when the
-    server's ``Retry-After`` says. Refusals of access and of the model (401, 403, 404) end the run.
+    A request is repeated after a time-out, a dropped connection, the status 408, 409, 425, 429 or 500 and above, or an
+    unusable answer (not JSON, without the expected fields, empty, cut off by the length limit). Waits grow, unless the
+    server sends ``Retry-After``. The status 401, 403 or 404 ends the run.
 
     Args:
-        url: of the server, up to and including ``/v1``.
-        model: name that it has there; ``None`` where the server has one model only.
-        api_key_env: environment variable that holds the key, if the server wants one. The key itself is never written
-            or logged.
-        max_tokens: most tokens of a reply; ``None`` leaves that to the server.
-        temperature: of the samples; ``None`` leaves it to the server.
+        url: address of the server, up to and including ``/v1``.
+        model: name of the model on the server; ``None`` if the server has only one.
+        api_key_env: environment variable with the API key, if the server needs one. The key is never written or logged.
+        max_tokens: limit on the tokens of a reply; ``None`` for the server's default.
+        temperature: sampling temperature; ``None`` for the server's default.
         options: further fields of each request, such as ``{"top_p": 0.9}`` or vLLM's ``chat_template_kwargs``.
-        concurrency: requests at a time.
+        concurrency: number of simultaneous requests.
         timeout: seconds for one answer, from the connection to its last byte.
-        retries: further tries after the first.
-        first_wait: seconds before the second try; each later wait is twice as long.
-        longest_wait: seconds that no wait exceeds, whoever asks for it.
+        retries: number of attempts after the first one.
+        first_wait: seconds before the second attempt; each later wait is twice as long.
+        longest_wait: limit on each wait in seconds, including one by ``Retry-After``.
 
     Raises:
-        ConfigError: for settings that cannot work, a missing key, or a missing httpx.
+        ConfigError: for invalid settings, or if the key or httpx is missing.
+
+    Example (it needs a server)::
+
+        with ServerWriter(url="http://127.0.0.1:8000/v1", temperature=0).open() as write:
+            for index, reply in write(["What is 12 + 34 - 5?"]):
+                print(index, reply)
     """
 
     url: str = "http://127.0.0.1:8000/v1"
@@ -72,7 +77,7 @@ class ServerWriter:
             check_range("temperature", self.temperature, at_least=0)
         for name in ("model", "messages", "n", "stream", "max_tokens", "temperature"):
             if name in (self.options or {}):
-                instead = "; it has a setting of its own" if hasattr(self, name) else ""
+                instead = "; use the setting of this name" if hasattr(self, name) else ""
                 raise ConfigError(f"options: {name!r} is set by the writer and cannot be passed on{instead}")
         if find_spec("httpx") is None:
             raise missing_extra("url: a server needs httpx", "privilege")
@@ -85,15 +90,18 @@ class ServerWriter:
         try:
             url = httpx.URL(self.url)
         except httpx.InvalidURL as error:
-            raise ConfigError(f"url: {self.url!r} is no address ({error})") from error
+            raise ConfigError(f"url: {self.url!r} is not an address ({error})") from error
         if url.scheme not in ("http", "https") or not url.host:
             raise ConfigError(
                 f"url: {self.url!r} must begin with http:// or https://, such as http://127.0.0.1:8000/v1"
             )
         if url.userinfo:
-            raise ConfigError("url: an address has no place for secrets; put the key into a variable for api_key_env")
-        if url.query or url.fragment:  # not repeated here: it may be a key
-            raise ConfigError("url: what stands behind '?' or '#' cannot be kept; end the address where the API begins")
+            raise ConfigError(
+                "url: it must not contain a user name or password; put the key into an environment variable, and name "
+                "that variable in api_key_env"
+            )
+        if url.query or url.fragment:  # not in the error: it may be a key
+            raise ConfigError("url: it must not contain '?' or '#'; end the address where the API begins")
         self._base = str(url.copy_with(path="/v1") if url.path in ("", "/") else url)
 
     def _read_key(self) -> str | None:
@@ -103,11 +111,11 @@ class ServerWriter:
         if not key:
             raise ConfigError(f"api_key_env: there is no environment variable {self.api_key_env!r}, or it is empty")
         if not key.isascii() or not key.isprintable():
-            raise ConfigError(f"api_key_env: the variable {self.api_key_env!r} holds what cannot be sent as a key")
+            raise ConfigError(f"api_key_env: the variable {self.api_key_env!r} has characters that a key cannot have")
         return key
 
     def settings(self) -> dict[str, Any]:
-        """See :class:`~dopd_lightning.hints.Writer`; the first to ask the server anything."""
+        """Return the settings; see :class:`~dopd_lightning.hints.Writer`. The first call sends a request."""
         return {
             "model": self._served,
             "max_tokens": self.max_tokens,
@@ -117,7 +125,7 @@ class ServerWriter:
 
     @cached_property
     def _served(self) -> str:
-        """The model's name there. Asking for it shows whether the server is there, and lets us in."""
+        """Name of the model on the server. Its request also checks that the server can be reached and grants access."""
         import httpx
 
         try:
@@ -128,10 +136,10 @@ class ServerWriter:
         except (httpx.HTTPError, AnswerTooLarge) as error:
             reason = str(error) or type(error).__name__
             raise ConfigError(f"url: no server answers at {self._base} ({reason}); is it running?") from error
-        # Some keys may ask a model, but not for the list: that shows when they do.
+        # Some keys give access to a model but not to the list; the first message shows it.
         if response.status == 401 or (response.status == 403 and self.model is None):
             raise self._denied(Denied(response.status, short(response.text, self._key)))
-        if self.model is not None:  # not every server lists what it has
+        if self.model is not None:  # not every server lists its models
             return self.model
         try:
             names = [str(entry["id"]) for entry in response.json()["data"]]
@@ -141,7 +149,7 @@ class ServerWriter:
                 f"{response.status}); give the model's name, and check that the address ends where the API begins"
             ) from error
         if len(names) != 1:
-            raise ConfigError(f"model: the server at {self._base} has {', '.join(names) or 'none'}; name one")
+            raise ConfigError(f"model: the server at {self._base} has {', '.join(names) or 'none'}; name one of them")
         return names[0]
 
     async def _list(self) -> Answer:
@@ -152,10 +160,10 @@ class ServerWriter:
 
     @contextmanager
     def open(self) -> Iterator[Write]:
-        """See :class:`~dopd_lightning.hints.Writer`."""
+        """Open connections to the server; see :class:`~dopd_lightning.hints.Writer`."""
         import httpx
 
-        self.settings()  # asks for the model's name, which is no thing to wait for inside an event loop
+        self.settings()  # requests the name of the model before the event loop starts
         limits = httpx.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
         with asyncio.Runner() as runner:
             client = httpx.AsyncClient(**self._connection(), limits=limits)
@@ -171,7 +179,7 @@ class ServerWriter:
         return {"base_url": self._base, "headers": headers, "timeout": None}
 
     def _write(self, runner: asyncio.Runner, client: httpx.AsyncClient, messages: Iterable[str]) -> Replies:
-        """The event loop runs while somebody waits for the next reply."""
+        """Yield replies; the event loop runs only while the caller waits for the next one."""
         loop = runner.get_loop()
         waiting = iter(enumerate(messages))
         running: dict[asyncio.Task[Reply | Failure], int] = {}
@@ -183,7 +191,9 @@ class ServerWriter:
                 if not running:
                     return
                 done, _ = runner.run(asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED))
-                for task in sorted(done, key=lambda task: task.exception() is not None):  # what ends it all, last
+                for task in sorted(
+                    done, key=lambda task: task.exception() is not None
+                ):  # errors, which end the run, come last
                     yield running.pop(task), task.result()
         finally:
             if running:
@@ -197,7 +207,7 @@ class ServerWriter:
         body = {"model": self._served, "messages": [{"role": "user", "content": message}], **(self.options or {})}
         given = {"max_tokens": self.max_tokens, "temperature": self.temperature}
         body |= {name: value for name, value in given.items() if value is not None}
-        content = json.dumps(body).encode()  # in ASCII, which any text has, lone surrogates included
+        content = json.dumps(body).encode()  # ASCII with escapes, so that lone surrogates can be encoded
         tokens, wait = Tokens(), self.first_wait
         for further in range(self.retries, -1, -1):
             asked = None
@@ -219,7 +229,7 @@ class ServerWriter:
             except Denied as error:
                 raise self._denied(error) from None
             if further:
-                # Not all at the same moment again.
+                # Random waits spread the requests over time.
                 pause = random.uniform(0.5, 1.0) * wait if asked is None else asked
                 await asyncio.sleep(min(pause, self.longest_wait))
                 wait *= 2
@@ -227,11 +237,11 @@ class ServerWriter:
         return Failure(f"after {tries}: {sentence}", tokens)
 
     def _denied(self, error: Denied) -> ConfigError:
-        """Return the error for a refusal that will repeat for every row."""
+        """Return the error for a denial, which would be the same for every row."""
         if error.status == 404:
             return ConfigError(
-                f"model: {self._base}/{_CHAT} answers 404 for {self._served!r} ({error.text}); is that its name there, "
-                "and does the address end where the API begins, such as /v1?"
+                f"model: {self._base}/{_CHAT} answers 404 for {self._served!r} ({error.text}); check the name of "
+                "the model, and that the address ends where the API begins, such as /v1"
             )
-        key = "there is no key: name its variable" if self._key is None else f"to the key in {self.api_key_env}"
+        key = "no key was sent; name its variable" if self._key is None else f"check the key in {self.api_key_env}"
         return ConfigError(f"api_key_env: {self._base} answers {error.status}; {key} ({error.text})")

@@ -1,4 +1,4 @@
-"""The numbers in questions and hints, as values: ``1,000``, ``1000.0`` and ``one thousand`` are the same one."""
+"""Numbers in questions and hints, as values: ``1,000``, ``1000.0`` and ``one thousand`` are equal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dopd_lightning.data.written_numbers import NUMBER, value_of
 
 
 class Number(NamedTuple):
-    """A number and how it is written. Signs do not count: ``-5`` gives away a 5, and ``12 -5`` subtracts one."""
+    """Number with its text. Signs are ignored: ``-5`` gives away a 5, and ``12 -5`` subtracts a 5."""
 
     text: str
     value: Fraction
 
 
-# A step's own number, or a reference to one ("Step 4", "steps 2 and 3", "第3步"), but not "in this step 4 are left"; an
-# item of a list; a count of operations; an ordinal.
+# Labels: the number of a step, or a reference to one ("Step 4", "steps 2 and 3", "第3步"), but not "in this step 4 are
+# left"; the number of an item in a list; a count of operations; an ordinal.
 _STEP = re.compile(
     r"(?P<determiner>\b(?:this|that|each|every|last|next|final|per|which)\s+)?"
     r"(?:\b(?:steps?|parts?|hints?|schritte?n?|[ée]tapes?|etapas?|pasos?|pass[oi]s?|stap(?:pen)?|krok\w*|шаг\w*)\s*"
@@ -29,9 +29,9 @@ _STEP = re.compile(
 )
 _ITEM = re.compile(
     r"(?:(?:^|(?<=\s))\(?(?P<inner>\d{1,2})\)|(?:^|(?<=\n))[\s>*#•-]*(?P<first>\d{1,2})[.:、](?!\d))"
-    r"(?=[^\S\n]*[^\s*_])"  # with something behind it
+    r"(?=[^\S\n]*[^\s*_])"  # text follows
 )
-_MOST_STEPS = 20  # what is called step 46 is a result more likely than a step
+_MOST_STEPS = 20  # a larger number is more likely a result than a step
 _COUNT = re.compile(
     r"\b\d{1,2}(?=\s+(?:addition|subtraction|multiplication|division|operation|equation)s?\b)", re.IGNORECASE
 )
@@ -56,7 +56,7 @@ _OTHERS = {
     "dozen": Fraction(12),
 }
 _WORD = "|".join([*_SMALL, *_TENS, *_SCALES])
-# "two hundred and five", "three thousand four hundred"; "twenty and thirty" are two.
+# "two hundred and five", "three thousand four hundred"; "twenty and thirty" are two numbers.
 _BELOW_100 = rf"(?:(?:{'|'.join(_TENS)})(?:[\s-]+(?:{'|'.join(list(_SMALL)[1:10])}))?|{'|'.join(_SMALL)})\b"
 _BELOW_1000 = rf"(?:(?:{_BELOW_100}[\s-]+)?hundred\b(?:\s+(?:and\s+)?{_BELOW_100})?|{_BELOW_100})"
 _SCALED = rf"(?:{_BELOW_1000}[\s-]+)?(?:thousand|million|billion)\b"
@@ -64,13 +64,13 @@ _WORDS = re.compile(
     rf"\b(?:{_SCALED}(?:,?\s+(?:and\s+)?{_SCALED})*(?:,?\s+(?:and\s+)?{_BELOW_1000})?|{_BELOW_1000})", re.IGNORECASE
 )
 
-# After these a number is part of a name: x1, a_2, H2O. Amounts of money are none.
+# A number after such a character is part of a name: x1, a_2, H2O. Amounts of money (Rs5) are not names.
 _NAME = re.compile(r"[A-Za-zα-ωΑ-Ω_]")
 _CURRENCY = re.compile(r"(?:\b|(?<=\d))(?:Rs|USD|EUR|GBP|INR|CNY|JPY)$")
 
 
 def in_ascii(text: str) -> str:
-    """The same text, its numbers written as everywhere: ``４６`` and ``٤٦`` are 46, ``1½`` is ``1 1/2``."""
+    """Return the text with its numbers in ASCII: ``４６`` and ``٤٦`` become 46, ``1½`` becomes ``1 1/2``."""
     return re.sub(r"[^\x00-\x7f]", _in_ascii, text)
 
 
@@ -89,9 +89,9 @@ def _in_ascii(match: re.Match[str]) -> str:
 
 
 def without_labels(text: str) -> str:
-    """The text without what only counts steps and places: ``Step 4: add the 3rd`` -> `` : add the  ``.
+    """Remove numbers that only count steps or items: ``Step 4: add the 3rd`` -> `` : add the  ``.
 
-    Items of a list are counted from one, each with something behind it: ``(46)`` and ``46.`` are results.
+    Items of a list are numbered from one, and text follows each number; other ``(46)`` and ``46.`` are results.
     """
     text = _STEP.sub(lambda step: step[0] if step["determiner"] or int(step["number"]) > _MOST_STEPS else " ", text)
     for label in (_COUNT, _ORDINAL):
@@ -110,7 +110,7 @@ def without_labels(text: str) -> str:
 
 
 def numbers_in(text: str) -> Iterator[Number]:
-    """Numbers in digits; of ``12/3`` both, since it may be a fraction or a division. ``x1`` and ``H2O`` have none."""
+    """Yield numbers in digits, both of ``12/3``, a fraction or a division, but none of names (``x1``, ``H2O``)."""
     text = text.replace("\N{MINUS SIGN}", "-")
     for match in NUMBER.finditer(text):
         start = match.start("number")
@@ -127,7 +127,7 @@ def numbers_in(text: str) -> Iterator[Number]:
 
 
 def fractions_in(text: str) -> Iterator[Number]:
-    """Return numbers written as fractions such as ``3/4``, each as one value."""
+    """Yield numbers that are written as fractions, such as ``3/4``, each as one value."""
     for match in NUMBER.finditer(text):
         value = value_of(match)
         if match["denominator"] is not None and value is not None:
@@ -135,7 +135,7 @@ def fractions_in(text: str) -> Iterator[Number]:
 
 
 def spelled_numbers(text: str) -> Iterator[Number]:
-    """English number words: ``forty-six``, ``two hundred and five``."""
+    """Yield numbers in English words: ``forty-six``, ``two hundred and five``."""
     for match in _WORDS.finditer(text):
         total = group = 0
         for word in re.findall(_WORD, match.group().lower()):
@@ -149,7 +149,7 @@ def spelled_numbers(text: str) -> Iterator[Number]:
 
 
 def given_numbers(question: str) -> set[Fraction]:
-    """Every value that a question states: in digits, in words (``twice``, ``a dozen``), and a percentage's share."""
+    """Return all values in a question: in digits, in words (``twice``, ``a dozen``), and as percentages."""
     given = {number.value for number in (*numbers_in(question), *fractions_in(question), *spelled_numbers(question))}
     given |= {value for word, value in _OTHERS.items() if re.search(rf"\b{word}\b", question, re.IGNORECASE)}
     for percent in re.finditer(r"(\d+(?:\.\d+)?)\s*(?:%|\\%|percent\b)", question):

@@ -1,4 +1,4 @@
-"""Requests to a model, rendered from a Jinja file of the package or the user's own."""
+"""Prompts for a model, rendered from Jinja files of the package or of the user."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ JUDGE_PLACEHOLDERS = (*WRITER_PLACEHOLDERS, "hint")
 
 _COMES_FROM = {
     "solution": "the example's 'completion'",
-    "answer": "the example's 'answer', or what its 'completion' marks as one",
+    "answer": "the example's 'answer', or the answer that its 'completion' marks",
     "language": "privilege.language",
 }
 
 
 class Template:
-    """A prompt with placeholders, read and checked when it is made.
+    """Prompt with placeholders, read and checked on creation.
 
     Args:
-        name: of a file in the package (``steps``, ``summary``, ``judge``, …), or the path of any other.
-        setting: what errors call it.
-        known: the placeholders that there are.
-        needed: those without which it is not possible.
+        name: name of a template in the package (``steps``, ``summary``, ``judge``, …), or path of another file.
+        setting: name of the setting in errors.
+        known: placeholders that a template may have.
+        needed: placeholders that a template must have.
 
     Attributes:
-        source: its text.
+        source: text of the template.
 
     Raises:
-        ConfigError: if there is no such file, it is no template, or has other placeholders or lacks a needed one.
+        ConfigError: if there is no such file, it is not a template, has an unknown placeholder or lacks a needed one.
     """
 
     def __init__(self, name: str, setting: str, *, known: Collection[str], needed: Collection[str]) -> None:
@@ -58,17 +58,17 @@ class Template:
     def render(
         self, example: Example, where: str, *, kind: str, language: str | None = None, hint: str | None = None
     ) -> str:
-        """The message to the model. What is not there is not defined, so that a template can ask for it.
+        """Return the message to the model. Missing values are undefined, so that a template can test for them.
 
         Args:
-            example: gives question, solution and answer.
-            where: the place named in errors, such as ``row 7``.
-            kind: of the hint.
-            language: that it is to have, if not the question's.
-            hint: to judge.
+            example: example with question, solution and answer.
+            where: place for errors, such as ``row 7``.
+            kind: kind of the hint.
+            language: language of the hint, if not the question's.
+            hint: hint to judge.
 
         Raises:
-            DataError: if the template uses what the example does not have.
+            DataError: if the template uses a value that the example lacks.
         """
         values = {
             "question": question_of(example),
@@ -84,9 +84,9 @@ class Template:
             lacking = next((name for name in values if f"'{name}'" in str(error)), None)
             source = _COMES_FROM.get(lacking or "", "")
             raise DataError(
-                f"{where}: the template {self.name!r} uses what is not there: {error}"
-                + (f". It would be {source}" if source else "")
-                + "; add it, or give a template of your own that does without"
+                f"{where}: the template {self.name!r} uses a value that is missing: {error}"
+                + (f". It comes from {source}" if source else "")
+                + "; add it, or give a template of your own without it"
             ) from error
         except (TemplateError, TypeError, ValueError) as error:
             raise DataError(f"{where}: the template {self.name!r} fails: {error}") from error
@@ -97,7 +97,7 @@ def _read(name: str, setting: str) -> str:
     own = {entry.name.removesuffix(".jinja"): entry for entry in folder.iterdir() if entry.name.endswith(".jinja")}
     file = own.get(name) or Path(name).expanduser()
     try:
-        if isinstance(file, Path) and file.exists() and not file.is_file():  # a pipe would be waited for
+        if isinstance(file, Path) and file.exists() and not file.is_file():  # reading a pipe may never end
             raise OSError(None, "it is not a regular file")
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

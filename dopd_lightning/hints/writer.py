@@ -1,4 +1,4 @@
-"""Interface of writers of hints, for models in this process and behind a server."""
+"""Interface of writers of hints: chat models in this process or behind a server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Tokens(NamedTuple):
-    """Number of tokens read and written, as far as the model reports them, failed attempts included."""
+    """Numbers of tokens read and written, if the model reports them, including failed attempts.
+
+    Example:
+        >>> Tokens(prompt=120, completion=30) + Tokens(prompt=130, completion=20)
+        Tokens(prompt=250, completion=50)
+    """
 
     prompt: int = 0
     completion: int = 0
@@ -22,8 +27,12 @@ class Reply(NamedTuple):
     """Reply of a model.
 
     Attributes:
-        text: without what it thought before, stripped; never empty.
-        tokens: that it took.
+        text: text without the model's thinking, stripped; never empty.
+        tokens: tokens used for it.
+
+    Example:
+        >>> Reply("Add 12 and 34, then subtract 5.", Tokens(120, 11)).tokens.completion
+        11
     """
 
     text: str
@@ -31,11 +40,15 @@ class Reply(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """No usable reply, after all tries. It says nothing about the row.
+    """Missing reply: no attempt brought a usable one. The cause is the model or the server, not the row.
 
     Attributes:
-        sentence: what came instead.
-        tokens: that it took.
+        sentence: reason.
+        tokens: tokens used nevertheless.
+
+    Example:
+        >>> Failure("the reply is empty", Tokens(120, 1))
+        Failure(sentence='the reply is empty', tokens=Tokens(prompt=120, completion=1))
     """
 
     sentence: str
@@ -43,32 +56,32 @@ class Failure(NamedTuple):
 
 
 Replies = Generator[tuple[int, Reply | Failure], None, None]
-"""Replies as they come, each with its message's index; closing it ends what is under way."""
+"""Replies in the order of arrival, each with the index of its message; closing it cancels open requests."""
 
 Write = Callable[[Iterable[str]], Replies]
-"""Messages to their replies; messages are asked for when needed."""
+"""Function from messages to replies; it takes each message only when it is needed."""
 
 
 class Writer(Protocol):
-    """A chat model."""
+    """Chat model that writes hints."""
 
     def settings(self) -> Mapping[str, Any]:
-        """Settings that determine the replies, as plain values: model and sampling, not the place where it runs.
+        """Return the settings that determine the replies, as plain values: model and sampling, not device or address.
 
         Raises:
-            ConfigError: if the model cannot be reached, or does not let us in.
+            ConfigError: if the model cannot be reached, or access is denied.
         """
 
     def open(self) -> AbstractContextManager[Write]:
-        """Have the model ready, for as long as the block lasts.
+        """Make the model ready inside the block, and yield a function that sends messages to it.
 
         Raises:
-            ConfigError: there, or while writing, for what would fail for every row: no such model, no access.
+            ConfigError: on entering or while writing, if every row would fail: no such model, no access.
         """
 
 
 def said(text: str) -> str:
-    """Return the response without the model's thinking; nothing if the thinking does not end."""
+    """Return the reply without the model's thinking; an empty text if the thinking does not end."""
     if "</think>" in text:
         return text.rpartition("</think>")[2].strip()
     return "" if text.lstrip().startswith("<think>") else text.strip()

@@ -119,7 +119,7 @@ def test_what_is_wrong_is_said_with_its_key(staged, chat_server, tmp_path):
         (["privilege.kind=stepz"], ConfigError, "privilege.kind: 'stepz' is not one of"),
         (["privilege.attempts=two"], ConfigError, "privilege.attempts: 'two' is str, and must be int"),
         (["privilege.template=nowhere"], ConfigError, "privilege.template: 'nowhere' cannot be read"),
-        (["privilege.language=xx"], ConfigError, "privilege.language: 'xx' is none of"),
+        (["privilege.language=xx"], ConfigError, "privilege.language: 'xx' is not one of"),
         (["privilege.writer.timeout=0"], ConfigError, "privilege.writer.timeout: 0 must be above 0"),
         (["privilege.writer.api_key_env=NOT_SET"], ConfigError, "privilege.writer.api_key_env: there is no"),
         (["privilege.writer.url=http://127.0.0.1:9/v1"], ConfigError, "privilege.writer.url: no server answers at"),
@@ -136,7 +136,7 @@ def test_what_is_wrong_is_said_with_its_key(staged, chat_server, tmp_path):
 def test_a_folder_with_other_settings_is_refused_with_the_key(staged, chat_server):
     staged(f"privilege.writer.url={chat_server.url}")
     with pytest.raises(
-        ConfigError, match=r"^privilege\.max_words: 7, but .*/run/journal\.jsonl was started with 200; go on"
+        ConfigError, match=r"^privilege\.max_words: 7, but .*/run/journal\.jsonl was started with 200; use the same"
     ):
         staged(f"privilege.writer.url={chat_server.url}", "privilege.max_words=7")
 

@@ -79,7 +79,7 @@ def test_all_that_is_wrong_is_said():
 def test_words(hint, words):
     assert too_long(hint, ROW, max_words=max(words, 1)) is None
     if words > 1:
-        assert too_long(hint, ROW, max_words=words - 1).sentence.startswith(f"it has {words} words")
+        assert too_long(hint, ROW, max_words=words - 1).sentence.startswith(f"{words} words (")
 
 
 @pytest.mark.parametrize("sign", ["(", " 1", "1 + ", "-", ".", "x" * 50 + " ", "\\frac{"])

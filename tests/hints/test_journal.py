@@ -52,7 +52,7 @@ def test_whatever_a_killed_process_leaves_of_a_record_is_cut_off(path, caplog):
     for length in range(1, last):
         path.write_bytes(whole[:-length])
         assert found(path) == [RECORD]
-        assert "half a record" in caplog.text
+        assert "incomplete record" in caplog.text
         begun(path, RECORD)
         assert path.read_bytes() == whole
 
@@ -71,7 +71,7 @@ def test_half_a_header_is_no_journal_yet(path):
     [
         (
             {"kind": "summary"},
-            r"^privilege\.kind: 'summary', but .*journal\.jsonl was started with 'steps'; go on with what",
+            r"^privilege\.kind: 'summary', but .*journal\.jsonl was started with 'steps'; use the same",
         ),
         ({"writer": {"model": "n", "options": {}}}, r"^privilege\.writer\.model: 'n', but .* was started with 'm'"),
         (
@@ -95,9 +95,9 @@ def test_other_settings_are_refused(path, changed, message):
     [
         (
             ["aa", "bb", "cc", "dd"],
-            r"was started with 3 rows, and the data has 4; go on with what it had, or start afresh",
+            r"was started with 3 rows, but the data has 4; use the same as before, or start afresh",
         ),
-        (["aa", "bb", "dd"], r"^data\.train: not the rows that .*journal\.jsonl was started with, though as many"),
+        (["aa", "bb", "dd"], r"^data\.train: not the rows that .*journal\.jsonl was started with, but the same number"),
         (["bb", "aa", "cc"], r"^data\.train\[1\]: not the row that .*journal\.jsonl has a hint for"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_line_that_is_no_record(path, line):
 
 def test_a_file_that_is_no_journal(path):
     path.write_text('{"prompt": "What?"}\n')
-    with pytest.raises(DataError, match=r"journal\.jsonl, line 1: no record of a journal"):
+    with pytest.raises(DataError, match=r"journal\.jsonl, line 1: not a record of a journal"):
         found(path)
     path.write_text('{"journal": 99, "anything": {}}\n')
     with pytest.raises(DataError, match="another version"):

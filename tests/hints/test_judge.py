@@ -41,7 +41,7 @@ def test_the_verdict_is_in_the_last_line_that_has_one(reply, sentence):
 
 @pytest.mark.parametrize("reply", ["Fine.", "Pass.", "- PASS would need no result.\nSo my verdict is FAIL: it says 46"])
 def test_what_is_no_verdict(reply):
-    with pytest.raises(ValueError, match="neither PASS nor FAIL"):
+    with pytest.raises(ValueError, match="must end with PASS or FAIL"):
         read_verdict(reply)
 
 
@@ -55,7 +55,7 @@ def test_a_judge_that_cannot_be_understood_has_not_judged(run, lines, whole):
     assert whole(rows()) == ([0, 1, 3, 4, 5], [2])
     (failed,) = lines("dropped.jsonl")
     assert failed["status"] == "failed"
-    assert "neither PASS nor FAIL, but 'Hm, PASSable.'" in failed["reasons"][0]["sentence"]
+    assert "must end with PASS or FAIL, found 'Hm, PASSable.'" in failed["reasons"][0]["sentence"]
     assert failed["attempts"][0]["hint"] == f"PASS\n{GOOD}", "what was written for it is not lost"
 
     writer = Scripted(lambda message, n: "PASS")

@@ -30,7 +30,7 @@ def test_a_hint_in_the_language_of_the_question_and_in_every_other_one(question,
         assert reason is None
     else:
         assert reason is not None
-        assert reason == ("wrong_language", f"it is in '{hint}', and the question is in '{question}'")
+        assert reason == ("wrong_language", f"it is in '{hint}', but the question is in '{question}'")
 
 
 @pytest.mark.parametrize("language", HINTS)
@@ -39,7 +39,7 @@ def test_a_configured_language(language):
     assert wrong_language(HINTS[language], english, language=language) is None
     if language != "en":
         sentence = wrong_language(HINTS["en"], english, language=language).sentence
-        assert sentence == f"it is in 'en', and asked for was '{language}'"
+        assert sentence == f"it is in 'en', but it must be in '{language}'"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_half_a_surrogate_pair_is_no_reason_to_fail():
 def test_what_cannot_be_told_is_said_at_once(monkeypatch):
     check_language(None)
     check_language("de")
-    with pytest.raises(ConfigError, match=r"^language: 'german' is none of the \d+ that py3langid knows"):
+    with pytest.raises(ConfigError, match=r"^language: 'german' is not one of the \d+ that py3langid knows"):
         check_language("german")
     monkeypatch.setattr("dopd_lightning.hints.language.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install '\.\[privilege\]' in a checkout .*, or use language=any"):

@@ -70,7 +70,7 @@ def test_a_model_that_does_not_chat(make_policy, tokenizer, tmp_path):
     make_policy(0).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     (tmp_path / "chat_template.jinja").unlink()
-    with pytest.raises(ConfigError, match=r"^name: .* is no chat model: its tokenizer has no chat template"):
+    with pytest.raises(ConfigError, match=r"^name: .* is not a chat model: its tokenizer has no chat template"):
         write(tmp_path, "a")
 
 
@@ -80,7 +80,7 @@ def test_a_model_that_does_not_chat(make_policy, tokenizer, tmp_path):
         ({"batch_size": 0}, "batch_size: 0 must be at least 1"),
         ({"temperature": -1}, "temperature: -1 must be at least 0"),
         ({"max_new_tokens": 0}, "max_new_tokens: 0 must be at least 1"),
-        ({"device": "toaster"}, "device: 'toaster' is none that torch knows"),
+        ({"device": "toaster"}, "device: 'toaster' is not a device of torch"),
         ({"chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs: 'tokenize' is set by"),
     ],
 )

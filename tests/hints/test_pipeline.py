@@ -111,7 +111,7 @@ def test_the_run_stops_when_nothing_but_failures_comes(run, lines, whole):
     def reply(message, n):
         return GOOD if n == 2 else Failure("gone")
 
-    with pytest.raises(EngineError, match=r"^privilege.writer: 3 rows failed one after the other, the last since gone"):
+    with pytest.raises(EngineError, match=r"^privilege.writer: 3 consecutive rows failed, the last one with: gone"):
         run(writer := Scripted(reply), give_up_after=3)
     assert [number_in(message) for message in writer.messages] == [0, 1, 2, 3, 4], "one that succeeds breaks a row"
     assert whole(rows()) == ([1], [0, 2, 3, 4, 5])
@@ -130,7 +130,7 @@ def test_rows_that_fail_every_time_do_not_take_away_what_the_others_have(run, wh
 
     run(reply, give_up_after=3)
     for _ in range(2):
-        with pytest.raises(EngineError, match=r"the last since no\. .*give_up_after$"):
+        with pytest.raises(EngineError, match=r"the last one with: no\. .*give_up_after$"):
             run(reply, give_up_after=3)
         assert whole(rows()) == ([0, 2, 4], [1, 3, 5])
     assert run(reply, give_up_after=4).kept == 3
@@ -185,8 +185,8 @@ def test_answers_that_are_not_known_cannot_be_given_away(run, lines):
         ({"attempts": 0}, "attempts: 0 must be at least 1"),
         ({"max_words": 0}, "max_words: 0 must be at least 1"),
         ({"give_up_after": 0}, "give_up_after: 0 must be at least 1"),
-        ({"allowed_numbers": ["3"]}, "allowed_numbers: '3' is no number"),
-        ({"language": "german"}, "language: 'german' is none of the"),
+        ({"allowed_numbers": ["3"]}, "allowed_numbers: '3' is not a number"),
+        ({"language": "german"}, "language: 'german' is not one of the"),
         ({"template": "nowhere.jinja"}, "template: 'nowhere.jinja' cannot be read"),
         ({"judge": "steps"}, "judge: 'steps' has no {{ hint }}"),
     ],

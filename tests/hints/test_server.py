@@ -117,23 +117,23 @@ BAD = {
     "500": ({"content": b"oh", "status": 500}, "the server answers 500: oh"),
     "429": ({"content": b"slow down", "status": 429}, "the server answers 429: slow down"),
     "503 as a page": ({"content": b"<html>\n gone", "status": 503}, "the server answers 503: <html> gone"),
-    "no JSON": ({"content": b"<html>"}, "the answer is no JSON: '<html>'"),
-    "no UTF-8": ({"content": b'{"choices": "\xff\xfe'}, "the answer is no JSON"),
-    "half of it": ({"content": b'{"choices": [{"mess'}, "the answer is no JSON"),
-    "deep": ({"content": b"[" * 100_000}, "the answer is no JSON"),
-    "nothing": ({"content": b""}, "the answer is no JSON"),
-    "null": ({"content": b"null"}, "the answer is none to a chat: TypeError"),
-    "a list": ({"content": b"[]"}, "the answer is none to a chat"),
-    "no choices": ({"content": b'{"usage": {}}'}, "the answer is none to a chat: KeyError 'choices' in {'usage': {}}"),
-    "empty choices": ({"content": b'{"choices": []}'}, "the answer is none to a chat: IndexError"),
-    "no message": ({"content": b'{"choices": [{}]}'}, "the answer is none to a chat: KeyError 'message'"),
-    "choices of text": ({"content": b'{"choices": "x"}'}, "the answer is none to a chat"),
+    "no JSON": ({"content": b"<html>"}, "the answer is not JSON: '<html>'"),
+    "no UTF-8": ({"content": b'{"choices": "\xff\xfe'}, "the answer is not JSON"),
+    "half of it": ({"content": b'{"choices": [{"mess'}, "the answer is not JSON"),
+    "deep": ({"content": b"[" * 100_000}, "the answer is not JSON"),
+    "nothing": ({"content": b""}, "the answer is not JSON"),
+    "null": ({"content": b"null"}, "the answer is not a chat completion: TypeError"),
+    "a list": ({"content": b"[]"}, "the answer is not a chat completion"),
+    "no choices": ({"content": b'{"usage": {}}'}, "not a chat completion: KeyError 'choices' in {'usage': {}}"),
+    "empty choices": ({"content": b'{"choices": []}'}, "the answer is not a chat completion: IndexError"),
+    "no message": ({"content": b'{"choices": [{}]}'}, "the answer is not a chat completion: KeyError 'message'"),
+    "choices of text": ({"content": b'{"choices": "x"}'}, "the answer is not a chat completion"),
     "content null": ({"content": b'{"choices": [{"message": {"content": null}}]}'}, "the reply is empty"),
     "content a number": ({"content": b'{"choices": [{"message": {"content": 3}}]}'}, "the reply is empty"),
     "blank": ({"content": " \n "}, "the reply is empty"),
     "only thoughts": ({"content": "<think>hm"}, "the reply is empty"),
     "cut off": ({"content": "Step 1", "finish_reason": "length"}, "cut off by the length limit; raise max_tokens"),
-    "filtered": ({"content": "Step 1", "finish_reason": "content_filter"}, "filter held the reply back"),
+    "filtered": ({"content": "Step 1", "finish_reason": "content_filter"}, "content filter blocked the reply"),
     "hangs up": ({"content": None}, "the connection failed: "),
     "hangs up half way": (
         {"content": b"{", "headers": {"Content-Length": "9"}, "pause": 0.6},
@@ -246,7 +246,7 @@ def test_no_access(key, chat_server, monkeypatch):
     chat_server.key = KEY
     monkeypatch.setenv("A_KEY", key or "")
     writer = ServerWriter(url=chat_server.url, model="writer", api_key_env=key and "A_KEY")
-    said = "to the key in A_KEY" if key else "there is no key"
+    said = "check the key in A_KEY" if key else "no key was sent"
     with pytest.raises(ConfigError, match=rf"^api_key_env: .* answers 401; {said}"):
         writer.settings()
 
@@ -275,7 +275,7 @@ def test_access_that_ends_while_writing_stops_it_all(status, chat_server):
 
 def test_a_server_with_several_models(chat_server):
     chat_server.models = ("one", "two")
-    with pytest.raises(ConfigError, match=r"^model: the server at .* has one, two; name one$"):
+    with pytest.raises(ConfigError, match=r"^model: the server at .* has one, two; name one of them$"):
         ServerWriter(url=chat_server.url).settings()
     assert ServerWriter(url=chat_server.url, model="two").settings()["model"] == "two"
 
@@ -294,10 +294,10 @@ def test_a_server_that_lists_nothing_takes_the_name_that_is_given(status, chat_s
     [
         ({"url": "127.0.0.1:8000"}, "url: '127.0.0.1:8000' must begin with http"),
         ({"url": "ftp://host/v1"}, "url: 'ftp://host/v1' must begin with http"),
-        ({"url": "http://host:port/v1"}, "url: .* is no address"),
-        ({"url": "http://me:secret@host/v1"}, "url: an address has no place for secrets"),
-        ({"url": "http://host/v1?key=secret"}, r"url: what stands behind '\?' or '#' cannot be kept; (?!.*secret)"),
-        ({"url": "http://host/v1#secret"}, r"url: what stands behind '\?' or '#' cannot be kept; (?!.*secret)"),
+        ({"url": "http://host:port/v1"}, "url: .* is not an address"),
+        ({"url": "http://me:secret@host/v1"}, "url: it must not contain a user name"),
+        ({"url": "http://host/v1?key=secret"}, r"url: it must not contain '\?' or '#'; (?!.*secret)"),
+        ({"url": "http://host/v1#secret"}, r"url: it must not contain '\?' or '#'; (?!.*secret)"),
         ({"api_key_env": "NOT_SET"}, "api_key_env: there is no environment variable 'NOT_SET', or it is empty"),
         ({"concurrency": 0}, "concurrency: 0 must be at least 1"),
         ({"timeout": 0}, "timeout: 0 must be above 0"),
@@ -305,8 +305,8 @@ def test_a_server_that_lists_nothing_takes_the_name_that_is_given(status, chat_s
         ({"max_tokens": 0}, "max_tokens: 0 must be at least 1"),
         ({"temperature": -0.1}, "temperature: -0.1 must be at least 0"),
         ({"options": {"stream": True}}, "options: 'stream' is set by the writer and cannot be passed on$"),
-        ({"options": {"temperature": 0}}, "options: 'temperature' is set by .*; it has a setting of its own$"),
-        ({"options": {"max_tokens": 9}}, "options: 'max_tokens' is set by .*; it has a setting of its own$"),
+        ({"options": {"temperature": 0}}, "options: 'temperature' is set by .*; use the setting of this name$"),
+        ({"options": {"max_tokens": 9}}, "options: 'max_tokens' is set by .*; use the setting of this name$"),
     ],
 )
 def test_settings_that_cannot_work(fields, message):

@@ -128,7 +128,7 @@ def test_giving_up_on_a_server_ends_what_is_under_way(chat_server, tmp_path):
     )
     writer = ServerWriter(url=chat_server.url, concurrency=4)
     began = time.monotonic()
-    with pytest.raises(EngineError, match="3 rows failed"):
+    with pytest.raises(EngineError, match="3 consecutive rows failed"):
         HintPipeline(writer=writer, language="any", give_up_after=3).run(rows(20), tmp_path)
     gc.collect()  # nothing is left that would complain
     assert time.monotonic() - began < 20
