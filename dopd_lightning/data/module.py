@@ -92,6 +92,11 @@ class DOPDDataModule(L.LightningDataModule):
     ) -> None:
         """Apply the limit on prompt length to every dataset, before a model is loaded; see :meth:`PromptFormat.select`.
 
+        Args:
+            prompt_format: format and limit of the prompts.
+            tokenizer: tokenizer of the prompts.
+            room: tokens that the policies' positions leave for a prompt.
+
         Raises:
             DataError: if prompts are too long and may not be dropped, or the others do not fill a training batch.
         """

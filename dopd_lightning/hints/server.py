@@ -191,9 +191,7 @@ class ServerWriter:
                 if not running:
                     return
                 done, _ = runner.run(asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED))
-                for task in sorted(
-                    done, key=lambda task: task.exception() is not None
-                ):  # errors, which end the run, come last
+                for task in sorted(done, key=lambda task: task.exception() is not None):  # an error ends the run: last
                     yield running.pop(task), task.result()
         finally:
             if running:
