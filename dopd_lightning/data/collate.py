@@ -1,4 +1,4 @@
-"""Batches: a dict of columns from our dataloaders, a list of examples from anyone's."""
+"""Batches: dicts of columns from the dataloaders of this package, and the batches of other dataloaders."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Batch = Mapping[str, Any]
 
 
 def collate(examples: Sequence[Example]) -> dict[str, list[Any]]:
-    """Turn examples into columns of equal length, ``None`` where an example lacks the field.
+    """Collate examples into columns of equal length, with ``None`` where an example lacks a field.
 
-    Texts stay texts: each policy's prompt is rendered and tokenized later.
+    Texts are not tokenized here: each policy has its own prompt, with or without privileged text.
 
     Example:
         >>> collate([{"prompt": "1 + 1 = ?", "answer": 2}, {"prompt": "Why?"}])
@@ -27,10 +27,10 @@ def collate(examples: Sequence[Example]) -> dict[str, list[Any]]:
 
 
 def examples_of(batch: object) -> list[Example]:
-    """The examples in whatever a dataloader yields.
+    """Return the examples of a batch, also of one from another dataloader.
 
-    Known are columns (from :func:`collate`, or from torch's ``default_collate``, which also turns chats of equal length
-    inside out), a list of examples, and a single example without a batch around it.
+    A batch is a dict of columns (from :func:`collate`, or from torch's ``default_collate``, which also transposes chats
+    of equal length), a list of examples, or a single example.
 
     Raises:
         DataError: if the batch is none of these, lacks ``prompt``, or has columns of different lengths.
@@ -66,8 +66,8 @@ def _rows(columns: Batch) -> list[Example]:
 
 
 def _pick(column: Any, n: int, name: str, size: int | None = None) -> Any:
-    """Example ``n``'s value from a column, undoing ``default_collate`` for tensors and nested objects."""
-    if isinstance(column, Mapping):  # default_collate made one object of columns out of many objects
+    """Return the value of example ``n`` in a column, undoing ``default_collate`` of tensors and nested objects."""
+    if isinstance(column, Mapping):  # default_collate turned many objects into one object of columns
         return {key: _pick_nested(value, n, f"{name}.{key}") for key, value in column.items()}
     if not isinstance(column, list | tuple | Tensor) or (size is not None and len(column) != size):
         found = f"{len(column)} values" if isinstance(column, list | tuple | Tensor) else type(column).__name__
@@ -77,7 +77,7 @@ def _pick(column: Any, n: int, name: str, size: int | None = None) -> Any:
 
 
 def _pick_nested(column: Any, n: int, name: str) -> Any:
-    """Pick one example inside an object, as :func:`_pick`; a list of anything but texts has been transposed."""
+    """Return the value of example ``n`` inside an object; lists of anything but texts were transposed."""
     if isinstance(column, list | tuple) and not all(isinstance(value, str) for value in column):
         return [_pick_nested(value, n, name) for value in column]
     return _pick(column, n, name)

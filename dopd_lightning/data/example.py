@@ -22,14 +22,14 @@ Prompt = str | list[Message]
 
 
 class Example(TypedDict, total=False):
-    """Example: a prompt ``x`` and optional fields. Verifiers may use further keys of their own.
+    """Example of a dataset: a prompt ``x`` with optional fields. Verifiers and sources may read further keys.
 
     Args:
         prompt: input of the deployed student: plain text, or chat messages.
-        privileged: further text for the teacher and the reference (``p`` in the paper).
-        answer: the right final answer, for verifiers.
+        privileged: additional text for the teacher and the reference (``p`` in the paper).
+        answer: correct final answer, for verifiers.
         completion: response to learn from directly (``rollout: dataset``): text, or chat messages of several turns.
-        entry: the reasoning-gym entry behind the example, for its scorer.
+        entry: reasoning-gym entry of the example, for its scorer.
     """
 
     prompt: Required[Prompt]
@@ -43,7 +43,7 @@ OPTIONAL_FIELDS = ("privileged", "answer", "completion")
 FIELDS = ("prompt", *OPTIONAL_FIELDS)
 
 ANSWERING_ROLES = ("assistant", "model")
-"""Roles of the assistant: a chat that ends with one of these is answered already."""
+"""Roles of the assistant. A chat whose last message has one of them ends with an answer."""
 
 _PAIRED = ("chosen", "rejected")
 _SEEN_OR_HEARD = ("image", "images", "video", "videos", "audio", "audios")
@@ -52,15 +52,15 @@ _SEEN_OR_HEARD = ("image", "images", "video", "videos", "audio", "audios")
 def check_example(raw: object, where: str) -> Example:
     """Return ``raw`` as an example.
 
-    The answer at the end of a chat becomes the ``completion``, as in data for supervised fine-tuning.
+    The assistant's message at the end of a chat becomes the ``completion``, as in data for supervised fine-tuning.
 
     Args:
-        raw: anything that a file or a dataloader may hold.
+        raw: any object from a file or a dataloader.
         where: place for errors, such as ``train.jsonl, line 7``.
 
     Raises:
-        DataError: if it is not an object with a ``prompt``, or a field has the wrong type or content that no model here
-            reads (pictures, pairs of answers, half a character).
+        DataError: if ``raw`` is not a mapping with a ``prompt``, or a field has the wrong type or a content that is not
+            supported (images, preference pairs, lone surrogates).
 
     Example:
         >>> check_example({"prompt": "1 + 1 = ?", "answer": 2}, "train.jsonl, line 1")
@@ -73,7 +73,7 @@ def check_example(raw: object, where: str) -> Example:
     if not isinstance(raw, Mapping):
         raise DataError(f"{where}: expected an object with a 'prompt', found {shortened(raw)}")
     if "prompt" not in raw:
-        raise DataError(f"{where}: no 'prompt' among the keys {listed(raw)}; columns={{prompt: …}} says which it is")
+        raise DataError(f"{where}: no 'prompt' among the keys {listed(raw)}; columns={{prompt: …}} names its column")
     _check_meaning(raw, where)
     _check_prompt(raw["prompt"], where)
     if not isinstance(raw.get("privileged"), str | None):
@@ -102,13 +102,13 @@ def _check_completion(completion: object, prompt: object, where: str) -> None:
     for place in (0, len(completion) - 1):
         if completion[place]["role"] not in ANSWERING_ROLES:
             raise DataError(
-                f"{where}: completion[{place}] is of {completion[place]['role']!r}; a completion begins and ends with "
-                "the assistant's messages"
+                f"{where}: completion[{place}] has the role {completion[place]['role']!r}; the first and the last "
+                "message of a completion must be the assistant's"
             )
 
 
 def prompt_text(prompt: Prompt) -> str:
-    """Return a prompt as one text, each chat message after its role.
+    """Return a prompt as one text, with the role before each chat message.
 
     Example:
         >>> prompt_text([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"}])
@@ -120,7 +120,7 @@ def prompt_text(prompt: Prompt) -> str:
 
 
 def completion_text(example: Example) -> str:
-    """Return the completion as one text: the last answer of several turns, empty if there is none.
+    """Return the completion as one text: the last message of a chat, or an empty text if there is no completion.
 
     Example:
         >>> completion_text({"prompt": "1 + 1 = ?", "completion": "2"})
@@ -131,18 +131,18 @@ def completion_text(example: Example) -> str:
 
 
 def _check_meaning(raw: Mapping[str, Any], where: str) -> None:
-    """Refuse fields that training would silently ignore."""
+    """Raise DataError for fields that training would silently ignore."""
     pair = [name for name in _PAIRED if _is_given(raw.get(name))]
     if "chosen" in pair or (pair and not _is_given(raw.get("completion"))):
         raise DataError(
-            f"{where}: {' and '.join(map(repr, pair))} are answers to prefer or not, which nothing here learns from; "
-            "take one for the completion, columns={completion: chosen}, or leave them out"
+            f"{where}: {' and '.join(map(repr, pair))} are preference data, which nothing here learns from; "
+            "use one as the completion, columns={completion: chosen}, or leave them out"
         )
     messages = raw["prompt"] if isinstance(raw["prompt"], list) else []
     for holder in (raw, *(message for message in messages if isinstance(message, Mapping))):
         for name in _SEEN_OR_HEARD:
             if _is_given(holder.get(name)):
-                raise DataError(f"{where}: {name!r} is there, but models here read text alone; leave it out")
+                raise DataError(f"{where}: {name!r} is given, but models here read only text; leave it out")
 
 
 def _is_given(value: object) -> bool:
@@ -150,13 +150,13 @@ def _is_given(value: object) -> bool:
 
 
 def _with_answer_apart(example: Example, where: str) -> Example:
-    """Move the answer at the end of the chat into the completion."""
+    """Move the answer at the end of a chat prompt into the completion."""
     prompt = example["prompt"]
     if isinstance(prompt, str) or prompt[-1]["role"] not in ANSWERING_ROLES:
         return example
     before, last = prompt[:-1], prompt[-1]
     if not before or before[-1]["role"] in ANSWERING_ROLES:
-        raise DataError(f"{where}: 'prompt' ends with the assistant's message alone; a user's must come before it")
+        raise DataError(f"{where}: 'prompt' ends with the assistant's message, which must follow a user's message")
     example["prompt"] = before
     if not last["content"].strip():
         return example
@@ -165,7 +165,7 @@ def _with_answer_apart(example: Example, where: str) -> Example:
         example["completion"] = last["content"]
     elif not isinstance(given, str) or given.strip() != last["content"].strip():
         raise DataError(
-            f"{where}: 'prompt' ends with an answer, {shortened(last['content'])}, and 'completion' is another, "
+            f"{where}: 'prompt' ends with an answer, {shortened(last['content'])}, but 'completion' is different, "
             f"{shortened(given)}; leave one of them out"
         )
     return example
@@ -206,10 +206,10 @@ def _types_of(parts: Sequence[object]) -> str:
 
 
 def check_characters(value: object, where: str) -> None:
-    """Refuse lone surrogates, which JSON can spell and no tokenizer reads, in any text of ``value``.
+    """Raise DataError for a lone surrogate in any text of ``value``: JSON can encode it, but no tokenizer reads it.
 
     Raises:
-        DataError: naming the first.
+        DataError: naming the first one.
     """
     if isinstance(value, str):
         try:
@@ -229,7 +229,7 @@ def check_characters(value: object, where: str) -> None:
 
 
 def shortened(value: object) -> str:
-    """Return type and value, shortened for an error."""
+    """Return type and value of an object as text for an error, at most 60 characters of the value."""
     if value is None:
         return "null"
     text = repr(value[:60] if isinstance(value, str | bytes) else value)
@@ -238,17 +238,17 @@ def shortened(value: object) -> str:
 
 
 def listed(keys: Iterable[object]) -> str:
-    """Return keys for an error; only the first of very many, and the beginning of very long ones."""
+    """Return keys as text for an error: the first 20 of them, each cut after 40 characters."""
     first = [*islice(keys, 21)]
     names = ", ".join(repr(key) if len(str(key)) <= 40 else repr(str(key)[:40])[:-1] + "...'" for key in first[:20])
     return (names + (", …" if len(first) > 20 else "")) or "(none)"
 
 
 def check_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
-    """Return a renaming ``our field -> their column`` as a plain dict.
+    """Return a mapping ``our field -> column of the dataset`` as a plain dict.
 
     Raises:
-        ConfigError: if it is no such mapping, or uses one column for the prompt and another field.
+        ConfigError: if it is not such a mapping, or maps the prompt and another field to the same column.
     """
     if not isinstance(columns, Mapping | None):
         raise ConfigError(f"columns: {columns!r} must map our fields to your columns, as in {{'prompt': 'question'}}")
@@ -262,7 +262,9 @@ def check_columns(columns: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def rename_columns(row: object, columns: Mapping[str, str], where: str) -> object:
-    """Rename a row's columns to our fields; other columns, and a field that another is copied from, keep their names.
+    """Rename a row's columns to our fields; other columns keep their names.
+
+    An optional field that another optional field is read from is copied: ``{"privileged": "completion"}`` keeps both.
 
     Raises:
         DataError: if the row lacks a column that ``columns`` names.

@@ -1,4 +1,4 @@
-"""Render examples as prompts, in text and tokens, with and without privileged information."""
+"""Rendering of examples as prompts, in text and tokens, with and without privileged text."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_CHECKED = 2_000
-"""Prompts of a generated set that are measured before training when overlong ones are an error."""
+"""Number of prompts of a generated dataset that are measured before training if overlong prompts are an error."""
 
 _OURS = ("add_generation_prompt", "tokenize", "conversation", "return_tensors", "return_dict", "continue_final_message")
 
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """Templates for privileged text, and the limit on prompts.
+    """Templates for privileged text, and the limit on prompt length.
 
     Args:
-        privileged_text: for plain text; ``{prompt}`` and ``{privileged}`` are put in.
-        privileged_message: for chats; replaces the last user message, from ``{content}`` and ``{privileged}``.
-        chat_template_kwargs: passed on to the chat template, such as Qwen3's ``{"enable_thinking": False}``.
-        max_tokens: longest prompt, in tokens, with privileged text and without.
-        overlong: ``fail`` or ``drop``, for longer examples in :meth:`select`. Prompts are never cut.
+        privileged_text: template for plain text, with the fields ``{prompt}`` and ``{privileged}``.
+        privileged_message: template for the last user message of a chat, with ``{content}`` and ``{privileged}``.
+        chat_template_kwargs: further arguments of the chat template, such as Qwen3's ``{"enable_thinking": False}``.
+        max_tokens: limit on prompt length in tokens, with and without privileged text.
+        overlong: ``fail`` or ``drop``, for longer prompts in :meth:`select`. Prompts are never truncated.
 
     Raises:
-        ConfigError: for a template without its fields, a limit below 1, or a chat template argument that is set here.
+        ConfigError: if a template lacks a field, the limit is below 1, or a chat template argument is reserved.
 
     Example:
         >>> example = {"prompt": "12 + 34 = ?", "privileged": "Add the tens first."}
@@ -67,11 +67,11 @@ class PromptFormat:
         check_choice("overlong", self.overlong, ("fail", "drop"))
 
     def text(self, example: Example, tokenizer: PreTrainedTokenizerBase, privileged: bool) -> str:
-        """Return the prompt as one text; the bare one if the example has no privileged text.
+        """Return the prompt as one text, with the privileged text if the example has one and ``privileged`` is true.
 
         Raises:
-            DataError: for a chat that the tokenizer's template changes or refuses, one that ends with an answer, or one
-                without a user message for the privileged text.
+            DataError: if the chat template refuses the chat or leaves out some of it, the chat ends with an answer, or
+                it has no user message for the privileged text.
         """
         hint = example.get("privileged") if privileged else None
         prompt = example["prompt"]
@@ -86,7 +86,7 @@ class PromptFormat:
             last["content"] = _fill(self.privileged_message, content=last["content"], privileged=hint)
         if messages[-1]["role"] in ANSWERING_ROLES:
             raise DataError(
-                f"prompt: the chat ends with an answer already, {shortened(messages[-1]['content'])}; a prompt ends "
+                f"prompt: the chat already ends with an answer, {shortened(messages[-1]['content'])}; a prompt ends "
                 "with the message to answer"
             )
         return render(messages, tokenizer, self.chat_template_kwargs)
@@ -95,19 +95,19 @@ class PromptFormat:
         """Return the token that the chat template writes after an assistant's message, or ``None``.
 
         Args:
-            tokenizer: has the template.
-            known: tokens that end texts.
+            tokenizer: tokenizer with the chat template.
+            known: tokens that end a text.
         """
         return end_of_turn(tokenizer, self.chat_template_kwargs, known)
 
     def token_ids(self, example: Example, tokenizer: PreTrainedTokenizerBase, privileged: bool) -> list[int]:
-        """Return token ids of :meth:`text`, to be followed by a response.
+        """Return the token ids of :meth:`text`, after which the response follows.
 
-        Chat templates write their special tokens themselves. Plain text gets the tokenizer's own (such as a first
-        ``<s>``, where it does not begin with one), except an end-of-sequence token: no response would follow it.
+        Chat templates write their special tokens themselves. Plain text gets the tokenizer's special tokens (such as a
+        first ``<s>``, unless the text begins with it), but no end-of-sequence token, after which nothing would follow.
 
         Raises:
-            DataError: as :meth:`text`; for text with a placeholder token of a picture or a sound.
+            DataError: as :meth:`text`; also for a placeholder token for an image, a video or audio.
         """
         text = self.text(example, tokenizer, privileged)
         plain: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -117,16 +117,16 @@ class PromptFormat:
         ids: list[int] = tokenizer(text)["input_ids"]
         begin = tokenizer.bos_token_id
         if begin is not None and plain[:1] == [begin] and ids[:2] == [begin, begin]:
-            ids = ids[1:]  # the text has it already
+            ids = ids[1:]  # the text begins with it
         ends_itself = plain[-1:] == [tokenizer.eos_token_id]
         return ids[:-1] if ids[-1:] == [tokenizer.eos_token_id] and not ends_itself else ids
 
     def turns(self, example: Example, tokenizer: PreTrainedTokenizerBase, ends: Collection[int]) -> Turns | None:
-        """Return the tokens of a completion that is a chat, see `turns_of`; ``None`` if it is text or missing.
+        """Return the tokens of a chat completion, see `turns_of`; ``None`` if the completion is text or missing.
 
         Args:
-            example: with chats as prompt and completion.
-            tokenizer: has the template.
+            example: example with chats as prompt and completion.
+            tokenizer: tokenizer with the chat template.
             ends: tokens that end a turn.
         """
         prompt, completion = example["prompt"], example.get("completion")
@@ -135,19 +135,19 @@ class PromptFormat:
         return turns_of(prompt, completion, tokenizer, self.chat_template_kwargs, ends)
 
     def length(self, example: Example, tokenizer: PreTrainedTokenizerBase) -> int:
-        """Return the number of tokens of the longer of the two prompts, bare and privileged."""
+        """Return the number of tokens of the longer prompt, with or without privileged text."""
         variants = (False,) if example.get("privileged") is None else (False, True)
         return max(len(self.token_ids(example, tokenizer, privileged)) for privileged in variants)
 
     def _length_of(self, raw: object, tokenizer: PreTrainedTokenizerBase, where: str, most: int) -> int:
-        """Return the :meth:`length` of a dataset's row, with errors that name its place.
+        """Return the :meth:`length` of a dataset's row; errors name the row.
 
-        A prompt far beyond ``most`` tokens is not tokenized, which would take minutes for many megabytes of text; its
-        length is then a lower bound.
+        A prompt that is far longer than ``most`` tokens is not tokenized, since many megabytes of text would take
+        minutes; the result is then a lower bound.
         """
         example = check_example(raw, where)
         fewest = _characters(example) // _longest_token(tokenizer)
-        if fewest > 4 * most:  # tokenizers may compose characters first
+        if fewest > 4 * most:  # 4: normalization may merge characters before tokens are counted
             return fewest
         try:
             check_no_placeholder(completion_text(example), tokenizer, "completion")
@@ -162,20 +162,21 @@ class PromptFormat:
         where: str,
         room: int = sys.maxsize,
     ) -> Dataset[Example] | Sequence[Example]:
-        """Return the dataset without prompts beyond ``max_tokens``; itself if there are none.
+        """Return the dataset without prompts longer than ``max_tokens``; the same object if there are none.
 
-        Every prompt is measured, except in a dataset with the attribute ``generated``: there, under ``fail``, at most
-        :data:`MOST_CHECKED` prompts are, evenly spread, so that training on a million problems can start. The log says
-        so, and the rest is checked as batches are built.
+        Every prompt is measured, with one exception: if ``overlong`` is ``fail`` and the dataset's attribute
+        ``generated`` is true, only :data:`MOST_CHECKED` evenly spaced prompts are, so that training on a million
+        problems can start. The log says so, and the other prompts are checked when they are used.
 
         Args:
-            dataset: map-style.
-            tokenizer: the one that prompts will be tokenized with.
+            dataset: map-style dataset.
+            tokenizer: tokenizer of the prompts.
             where: name of the dataset in errors and in the log.
-            room: tokens that the policies' positions leave for a prompt; the limit where it is below ``max_tokens``.
+            room: tokens that the policies' positions leave for a prompt; the limit if it is below ``max_tokens``.
 
         Raises:
-            DataError: if a prompt is too long and ``overlong`` is ``fail``, or all are; or an example is invalid.
+            DataError: if a prompt is too long and ``overlong`` is ``fail``, if all are too long, or if an example is
+                invalid.
         """
         size = len(dataset) if isinstance(dataset, Sized) else 0
         sampled = self.overlong == "fail" and getattr(dataset, "generated", False)
@@ -188,7 +189,7 @@ class PromptFormat:
             limit, remedy = f"the {room} tokens that the policies' positions leave", "lower rollout.max_new_tokens"
         overlong = [n for n, length in lengths.items() if length > most]
         if step > 1:
-            log.info("%s: measured every %d-th of %d prompts; the others when they come up", where, step, size)
+            log.info("%s: measured every %d-th of %d prompts; the others are checked when used", where, step, size)
         if not overlong:
             return dataset
         found = (
@@ -204,7 +205,7 @@ class PromptFormat:
 
 
 def _characters(example: Example) -> int:
-    """Return the number of characters of the prompt, without those of the chat template."""
+    """Return the number of characters of the prompt, without the markup of the chat template."""
     prompt = example["prompt"]
     if isinstance(prompt, str):
         return len(prompt)
@@ -218,5 +219,5 @@ def _longest_token(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _fill(template: str, **values: str) -> str:
-    """Replace each ``{name}`` by its value in one pass; braces in values, and other braces in the template, stay."""
+    """Replace each ``{name}`` by its value in one pass; braces in values and other braces of the template stay."""
     return re.sub(rf"\{{({'|'.join(values)})\}}", lambda name: values[name[1]], template)

@@ -187,7 +187,8 @@ def test_a_run_that_ends_before_its_steps_says_why(run, caplog):
 @pytest.mark.parametrize("fusion", choices("fusion"))
 def test_every_fusion_rule_trains(run, fusion):
     rollout = "dataset" if fusion == "data" else "student"
-    assert run(f"fusion={fusion}", f"rollout={rollout}", "objective=train/loss") is not None
+    rewards = ["sources=[outcome,solved]", "sources.solved.column=answer", "sources.outcome.verifier=numeric"]
+    assert run(f"fusion={fusion}", f"rollout={rollout}", "objective=train/loss", *rewards) is not None
     assert json.loads((run.folder / "summary.json").read_text())["steps"] == 2
 
 
