@@ -22,8 +22,8 @@ MODULES = [
     if ">>> " in path.read_text(encoding="utf-8")
 ]
 ROOMS = (
-    *("functional", "callbacks", "compare", "data", "data.tasks", "divergence", "fusion", "inputs", "loggers", "maps"),
-    *("memory", "policies", "record", "rollout", "scores", "sources"),
+    *("functional", "callbacks", "compare", "data", "data.tasks", "divergence", "fusion", "hints", "inputs", "loggers"),
+    *("maps", "memory", "policies", "record", "rollout", "scores", "sources"),
 )
 """Modules whose ``__all__`` users import from."""
 WITHOUT_EXAMPLE = {"print_tables", "responses_of", "save_student"}
