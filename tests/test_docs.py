@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 def documented_metrics():
     """Names in the table of docs/watching.md; one without a slash stands for the last part of the one before."""
-    text = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8").split("## What is logged")[1].split("\n## ")[0]
+    text = (ROOT / "docs" / "watching.md").read_text(encoding="utf-8").split("## Logged metrics")[1].split("\n## ")[0]
     names = []
     for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE):
         for name in re.findall(r"`(.+?)`", row):
